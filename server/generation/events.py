@@ -1,0 +1,49 @@
+"""What an engine's output means, one typed value per thing that a client can be told.
+
+The output parser turns text deltas into these; dialects turn them into wire JSON. They carry no timing and no
+transport: the same list of events makes a streamed answer and a whole one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of the model's thinking."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the visible answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStart:
+    """A tool call begins; `index` counts the calls of this answer from 0."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallArguments:
+    """A piece of the call's arguments: concatenated, a call's pieces are one JSON object."""
+
+    index: int
+    fragment: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallEnd:
+    """The call is whole; its fragments now parse as JSON."""
+
+    index: int
+
+
+OutputEvent = ReasoningDelta | TextDelta | ToolCallStart | ToolCallArguments | ToolCallEnd

@@ -1,0 +1,1 @@
+"""The small checkpoint that ships with the daemon, and how it was trained."""

@@ -1,0 +1,1 @@
+"""Metrics and logs: a leaf that every other room may use."""
