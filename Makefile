@@ -1,0 +1,43 @@
+# qwend: `make serve` to try it, `make test` to check it.
+.DEFAULT_GOAL := help
+PORT ?= 8000
+HOST ?= 127.0.0.1
+BIN := .venv/bin
+
+.PHONY: help install serve test lint format bench-parser train evaluate lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## Make .venv with everything in it (once; a second run does nothing)
+	@scripts/install.sh
+
+serve: install ## Serve the embedded reference checkpoint on PORT (8000)
+	@exec $(BIN)/qwend serve --host $(HOST) --port $(PORT)
+
+test: install lint ## Run the tests, most of them against a real engine over HTTP
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: install ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: install ## Put the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench-parser: install ## Cost per token of the output parser, beside vLLM's
+	@$(BIN)/python tests/bench/parser_cost.py
+
+train: install ## Train the reference checkpoint anew into .train/ (resumes where it stopped)
+	@$(BIN)/python -m server.reference.train --out .train --resume
+
+evaluate: install ## Score the reference checkpoint through a daemon that is running on PORT
+	@$(BIN)/python -m server.reference.evaluate --base-url http://127.0.0.1:$(PORT)/v1
+
+lock: ## Resolve the dependencies anew and write requirements/cpu.lock
+	@scripts/lock.sh
+
+clean: ## Remove .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,136 @@
+"""Writes docs/reference.md: settings, routes and metrics, read from the code. A test fails when it is out of date.
+
+python scripts/reference_docs.py           # writes it
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi.routing import APIRoute
+from prometheus_client import Counter, Gauge, Histogram
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from server.app import build_app, build_service
+from server.dialects.chat_request import ChatRequest
+from server.engine.startup_phases import StartupPhases
+from server.settings import Settings
+from server.telemetry import metrics
+
+TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
+
+HEAD = """# Reference
+
+Made by `scripts/reference_docs.py` from the code; a test fails when it is out of date.
+"""
+
+
+def render() -> str:
+    parts = [HEAD, "## Settings", _text(sys.modules["server.settings"].__doc__), _settings()]
+    parts += ["## Routes", _routes(), "## Metrics", _metrics()]
+    parts += ["## Fields of a chat request", _fields()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _settings() -> str:
+    rows = [("setting", "environment variable", "default", "what it is")]
+
+    def walk(model: type[BaseModel], path: tuple[str, ...]) -> None:
+        for name, field in model.model_fields.items():
+            here = (*path, name)
+            section = field.annotation
+            if inspect.isclass(section) and issubclass(section, BaseModel):
+                walk(section, here)
+            elif name != "profile":
+                variable = "QWEND_" + "__".join(here).upper()
+                default = field.get_default(call_default_factory=True)
+                shown = "none" if default is None else str(default)
+                rows.append((f"`{'.'.join(here)}`", f"`{variable}`", f"`{shown}`", _described(field)))
+
+    walk(Settings, ())
+    return _table(rows)
+
+
+def _routes() -> str:
+    app = build_app(build_service(Settings(), StartupPhases(lambda phase, seconds: None)))
+    rows = [("route", "what it does")]
+    for route in _flat(app.routes):
+        if isinstance(route, APIRoute):
+            for method in sorted(route.methods or ()):
+                rows.append((f"`{method} {route.path}`", _text(route.description)))
+    return _table(sorted(rows[1:], key=lambda row: row[0].split()[1]), head=rows[0])
+
+
+def _flat(routes: Any) -> list[Any]:
+    """Every route, those of included routers too."""
+    found: list[Any] = []
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        found += _flat(inner.routes) if inner is not None else [route]
+    return found
+
+
+def _metrics() -> str:
+    rows = [("metric", "type", "labels", "what it says")]
+    for metric in vars(metrics).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            name = metric._name + ("_total" if isinstance(metric, Counter) else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"
+            rows.append((f"`{name}`", type(metric).__name__.lower(), labels, metric._documentation))
+    return _table(rows) + "\n\nvLLM's own metrics, `vllm:*`, are in the same answer."
+
+
+def _fields() -> str:
+    schema = ChatRequest.model_json_schema()["properties"]
+    rows = [("field", "allowed")]
+    for name, field in ChatRequest.model_fields.items():
+        rows.append((f"`{name}`" + (" (required)" if field.is_required() else ""), _allowed(schema[name])))
+    text = _table(rows)
+    return text + (
+        "\n\nA field that is not listed is accepted, has no effect and is named in the response header "
+        "`x-qwend-ignored-parameters`."
+    )
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
+    return " or ".join(map(_one, options))
+
+
+def _one(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return "object"
+    if "const" in schema:
+        return f"only `{schema['const']}`".lower()
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    bounds = [
+        f"{sign} {schema[key]}"
+        for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+        if key in schema
+    ]
+    return " ".join([schema.get("type", "any"), ", ".join(bounds)]).strip()
+
+
+def _described(field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def _text(doc: str | None) -> str:
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(doc or ""))
+
+
+def _table(rows: list[tuple[str, ...]], head: tuple[str, ...] | None = None) -> str:
+    if head is None:
+        head, rows = rows[0], rows[1:]
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render(), encoding="utf-8")

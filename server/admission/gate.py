@@ -1,0 +1,112 @@
+"""The door: who is let in, how many are inside, and how each of them left.
+
+Pure policy over plain calls: no HTTP, no asyncio, no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from server.generation.errors import Unavailable
+
+
+class State(StrEnum):
+    """What the daemon is doing, as its readiness probe tells it."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    DEAD = "dead"
+
+
+_REFUSALS = {
+    State.STARTING: ("The model is still being loaded.", "starting", 10),
+    State.DRAINING: ("The server is shutting down.", "shutting_down", 5),
+    State.DEAD: ("The engine has died.", "engine_dead", 30),
+}
+
+
+class GatePermit:
+    """One request's right to be inside; see `server.generation.ports.Permit`."""
+
+    __slots__ = ("_error", "_gate", "_interrupt")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate: Gate | None = gate
+        self._interrupt: Callable[[Exception], None] | None = None
+        self._error: Exception | None = None
+
+    def on_interrupt(self, interrupt: Callable[[Exception], None]) -> None:
+        """Registers who ends the request early; told at once if that was asked for already."""
+        self._interrupt = interrupt
+        if self._error is not None:
+            interrupt(self._error)
+
+    def interrupt(self, error: Exception) -> None:
+        """Asks the request to end now with `error`."""
+        self._error = error
+        if self._interrupt is not None:
+            self._interrupt(error)
+
+    def end(self, outcome: str) -> None:
+        """Leaves; a second call does nothing, so that an outcome is counted exactly once."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate._left(self, outcome)
+
+
+class Gate:
+    """Lets requests in while the daemon is serving. `on_change` is told how many are inside, `on_end` how each left."""
+
+    def __init__(self, on_change: Callable[[int], None], on_end: Callable[[str], None]) -> None:
+        self.state = State.STARTING
+        self._inside: set[GatePermit] = set()
+        self._on_change = on_change
+        self._on_end = on_end
+        self._when_empty: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    def enter(self) -> GatePermit:
+        """A permit. Raises Unavailable with its reason when the daemon is not serving."""
+        if self.state is not State.SERVING:
+            message, code, retry_after = _REFUSALS[self.state]
+            self._on_end(f"refused_{code}")
+            raise Unavailable(message, code=code, retry_after=retry_after)
+        permit = GatePermit(self)
+        self._inside.add(permit)
+        self._on_change(len(self._inside))
+        return permit
+
+    def open(self) -> None:
+        """The engine is ready."""
+        if self.state is State.STARTING:
+            self.state = State.SERVING
+
+    def drain(self, when_empty: Callable[[], None]) -> None:
+        """Lets nobody in any more; `when_empty` is called once the last one inside has left, at once if none is."""
+        if self.state is not State.DEAD:
+            self.state = State.DRAINING
+        self._when_empty = when_empty
+        if not self._inside:
+            when_empty()
+
+    def close(self) -> None:
+        """The engine is gone: lets nobody in."""
+        self.state = State.DEAD
+
+    def interrupt_all(self, error: Exception) -> int:
+        """Asks everyone inside to leave now with `error`; returns how many."""
+        inside = list(self._inside)
+        for permit in inside:
+            permit.interrupt(error)
+        return len(inside)
+
+    def _left(self, permit: GatePermit, outcome: str) -> None:
+        self._inside.discard(permit)
+        self._on_change(len(self._inside))
+        self._on_end(outcome)
+        if not self._inside and self._when_empty is not None:
+            self._when_empty()

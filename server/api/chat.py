@@ -1,0 +1,101 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from server.api.body import read_body
+from server.api.disconnect import ClientGone, while_connected
+from server.api.event_stream import EventStream
+from server.api.service import Service, service
+from server.dialects.chat_request import ChatRequest, to_conversation
+from server.dialects.chat_response import ChatAnswer, StreamEncoder, WholeAnswer
+from server.dialects.parsing import parse_body
+from server.generation.conversation import Conversation
+from server.generation.errors import ModelNotFound, RequestFailed
+from server.generation.generation import Generation
+from server.generation.ports import Permit
+
+router = APIRouter()
+
+# Above this size a body is parsed in a thread, so that it does not hold up other requests' tokens.
+_PARSE_ON_LOOP_BYTES = 64 * 1024
+
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
+    }
+}
+
+
+@router.post("/v1/chat/completions", openapi_extra=_OPENAPI)
+async def chat_completions(request: Request) -> Response:
+    """Answers a conversation, whole or as a stream of server-sent events."""
+    at = service(request)
+    permit = at.gate.enter()
+    try:
+        asked, conversation = await _parse(await read_body(request, at.body_bytes), at)
+        generation = await while_connected(request.receive, _start(at, conversation, permit))
+    except BaseException as error:
+        permit.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
+        raise
+    headers = {"x-qwend-ignored-parameters": ", ".join(asked.ignored)} if asked.ignored else {}
+    answer = ChatAnswer(at.model, at.fingerprint)
+    if asked.stream:
+        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        encoder = StreamEncoder(answer, include_usage=include_usage)
+        return EventStream(_frames(generation, encoder), generation.close, headers)
+    try:
+        whole = await while_connected(request.receive, _collect(generation, answer))
+    finally:
+        await generation.close()
+    return Response(whole, headers=headers, media_type="application/json")
+
+
+async def _parse(body: bytes, at: Service) -> tuple[ChatRequest, Conversation]:
+    def parse() -> tuple[ChatRequest, Conversation]:
+        asked = parse_body(ChatRequest, body)
+        if asked.model != at.model:
+            raise ModelNotFound(f"The model {asked.model!r} does not exist here; this is {at.model!r}.", param="model")
+        return asked, to_conversation(asked, at.limits)
+
+    return parse() if len(body) <= _PARSE_ON_LOOP_BYTES else await asyncio.to_thread(parse)
+
+
+async def _start(at: Service, conversation: Conversation, permit: Permit) -> Generation:
+    assert at.pipeline is not None  # the gate lets nobody in before it is there
+    return await at.pipeline.start(f"chat-{uuid.uuid4().hex}", conversation, permit)
+
+
+async def _collect(generation: Generation, answer: ChatAnswer) -> bytes:
+    whole = WholeAnswer(answer)
+    async for events in generation.events():
+        whole.add(events)
+    assert generation.finish_reason is not None
+    return whole.encode(generation.finish_reason, generation.usage)
+
+
+async def _frames(generation: Generation, encoder: StreamEncoder) -> AsyncGenerator[bytes, None]:
+    try:
+        yield encoder.start()
+        async with contextlib.aclosing(generation.events()) as batches:
+            async for events in batches:
+                if frames := encoder.events(events):
+                    yield frames
+        assert generation.finish_reason is not None
+        yield encoder.finish(generation.finish_reason, generation.usage)
+    except RequestFailed as error:
+        yield encoder.failed(error)
+
+
+def _left(error: BaseException) -> bool:
+    return isinstance(error, ClientGone | ClientDisconnect | asyncio.CancelledError)

@@ -1,0 +1,65 @@
+"""Every failure leaves in OpenAI's error envelope with its true status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from server.api.disconnect import ClientGone
+from server.dialects.chat_response import error_json
+from server.generation.errors import InvalidRequest, RequestFailed
+from server.telemetry.logs import get_logger
+
+_log = get_logger("api")
+
+# What proxies log for a client that left; nobody is there to read it.
+_CLIENT_CLOSED_REQUEST = 499
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Makes `app` answer every exception in the envelope."""
+    app.add_exception_handler(RequestFailed, _request_failed)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(ClientGone, _client_gone)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def error_response(error: RequestFailed) -> Response:
+    """The response for a failed request."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return _json(error.status, error_json(error), headers)
+
+
+async def _request_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestFailed)
+    return error_response(error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """Routing's own errors: unknown path, wrong method."""
+    assert isinstance(error, HTTPException)
+    failed = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}.", code="not_found")
+    failed.status = error.status_code
+    if error.status_code != 404:
+        failed.code = "method_not_allowed" if error.status_code == 405 else "http_error"
+    return _json(failed.status, error_json(failed), dict(error.headers or {}))
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A defect of ours: logged with its trace, and told without it."""
+    _log.error("request failed unexpectedly", path=request.url.path, exc_info=error)
+    return error_response(RequestFailed("The server failed to process this request."))
+
+
+def _json(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(orjson.dumps(body), status_code=status, headers=headers, media_type="application/json")

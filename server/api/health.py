@@ -1,0 +1,45 @@
+"""Probes and metrics. They never wait for the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.admission.gate import State
+from server.api.service import service
+from server.telemetry.metrics import CONTENT_TYPE, exposition
+
+router = APIRouter()
+
+
+@router.get("/health")
+@router.get("/health/ready")
+async def ready(request: Request) -> Response:
+    """200 when requests are served, else 503; the body says what the daemon is doing."""
+    at = service(request)
+    body: dict[str, Any] = {"status": at.gate.state, "in_flight": len(at.gate)}
+    if at.gate.state is State.STARTING:
+        body["phase"] = at.phase()
+    return _json(200 if at.gate.state is State.SERVING else 503, body)
+
+
+@router.get("/health/live")
+async def live(request: Request) -> Response:
+    """200 unless the engine is dead: starting and draining are alive."""
+    state = service(request).gate.state
+    return _json(503 if state is State.DEAD else 200, {"status": state})
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus's text format: ours (`qwend_*`) and vLLM's (`vllm:*`)."""
+    return Response(await asyncio.to_thread(exposition), headers={"content-type": CONTENT_TYPE})
+
+
+def _json(status: int, body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")

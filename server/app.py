@@ -1,0 +1,64 @@
+"""Puts the rooms together into one ASGI app."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import FastAPI
+
+import server
+from server.admission.gate import Gate
+from server.api import chat, health, models
+from server.api.errors import install_error_handlers
+from server.api.service import Service
+from server.dialects.limits import Limits
+from server.engine.startup_phases import StartupPhases
+from server.generation.conversation import Sampling
+from server.generation.pipeline import Defaults, Pipeline
+from server.generation.ports import Engine
+from server.media.images import ImageDecoder
+from server.settings import SamplingSettings, Settings
+from server.telemetry.metrics import IN_FLIGHT, REQUESTS
+
+
+def build_service(settings: Settings, phases: StartupPhases) -> Service:
+    """The daemon's state before its engine is there: it answers probes and refuses the rest."""
+    return Service(
+        gate=Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
+        limits=Limits(messages=settings.limits.messages, tools=settings.limits.tools),
+        body_bytes=settings.limits.body_bytes,
+        model=settings.model.served_name,
+        fingerprint=f"qwend-{server.__version__}",
+        started=int(time.time()),
+        phase=lambda: phases.current,
+    )
+
+
+def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
+    """Gives the service its engine and opens the gate."""
+    limits, generation = settings.limits, settings.generation
+    decoder = ImageDecoder(max_bytes=limits.image_bytes, max_pixels=limits.image_pixels, threads=limits.decode_threads)
+    defaults = Defaults(
+        thinking=generation.thinking,
+        max_tokens=generation.max_tokens,
+        sampling_thinking=_sampling(generation.sampling_thinking),
+        sampling_direct=_sampling(generation.sampling_direct),
+        max_images=limits.images,
+    )
+    service.max_model_len = engine.max_model_len
+    service.pipeline = Pipeline(engine, decoder, defaults)
+    service.gate.open()
+
+
+def build_app(service: Service) -> FastAPI:
+    """The public API over `service`."""
+    app = FastAPI(title="qwend", version=server.__version__, redoc_url=None)
+    app.state.service = service
+    install_error_handlers(app)
+    for router in (chat.router, models.router, health.router):
+        app.include_router(router)
+    return app
+
+
+def _sampling(settings: SamplingSettings) -> Sampling:
+    return Sampling(**settings.model_dump())

@@ -1,0 +1,89 @@
+"""The `qwend` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+import server
+from server.settings import ProfileError, Settings, load, profiles
+from server.telemetry.logs import configure_logs
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=server.__doc__)
+
+EXIT_USAGE = 2
+
+
+@app.command()
+def serve(
+    profile: Annotated[str | None, typer.Option(help="Profile name or file; see `qwend profiles`.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint folder or hub id, in place of the profile's model.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Model name that clients send.")] = None,
+    max_model_len: Annotated[int | None, typer.Option(help="Context length in tokens.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="`console` or `json`.")] = None,
+) -> None:
+    """Serves a model. Without options: the embedded reference checkpoint on port 8000."""
+    settings = _settings(
+        # A model of one's own has nothing to do with the reference checkpoint's profile.
+        profile or ("generic" if model else "reference-cpu"),
+        {
+            "model": {"path": model, "name": name, "max_model_len": max_model_len},
+            "server": {"host": host, "port": port},
+            "log": {"format": log_format},
+        },
+    )
+    configure_logs(settings.log.level, settings.log.format)
+    from server.daemon import run
+
+    code = run(settings)
+    # vLLM leaves threads behind that would hold up, or fail in, the interpreter's own ending.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@app.command(name="profiles")
+def list_profiles() -> None:
+    """Lists the profiles that `qwend serve --profile` knows."""
+    for profile_name, path in sorted(profiles().items()):
+        typer.echo(f"{profile_name}\t{path}")
+
+
+@app.command()
+def version() -> None:
+    """Prints the version."""
+    typer.echo(server.__version__)
+
+
+def _settings(profile: str, flags: dict[str, dict[str, Any]]) -> Settings:
+    given = {
+        section: values
+        for section, all_values in flags.items()
+        if (values := {key: value for key, value in all_values.items() if value is not None})
+    }
+    try:
+        return load(profile, given)
+    except ProfileError as error:
+        typer.echo(f"qwend: {error}", err=True)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            place = ".".join(map(str, each["loc"]))
+            typer.echo(f"qwend: setting {place}: {each['msg']}", err=True)
+    raise typer.Exit(EXIT_USAGE)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

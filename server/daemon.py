@@ -1,0 +1,191 @@
+"""One run of the daemon: listen, start the engine, serve, drain, and end with a truthful exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from server.admission.gate import State
+from server.app import attach_engine, build_app, build_service
+from server.engine.client import VllmEngine
+from server.engine.startup_phases import StartupPhases
+from server.generation.errors import EngineDied, Interrupted
+from server.settings import Settings
+from server.telemetry.logs import get_logger
+from server.telemetry.metrics import STARTUP_SECONDS
+from server.welcome import welcome
+
+_log = get_logger("daemon")
+
+# After the engine's death: how often it is looked for, how long streams have to send their error event, and when the
+# process ends even if something hangs.
+_DEATH_POLL_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 3.0
+_DEATH_LIMIT_SECONDS = 8.0
+_ENGINE_STOP_SECONDS = 5.0
+
+EXIT_OK = 0
+EXIT_ENGINE = 1
+EXIT_LISTEN = 2
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: it would close the port at once, and we still owe refusals on it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Daemon:
+    """Runs once; `run` returns the process's exit code."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._phases = StartupPhases(self._phase_ended)
+        self._service = build_service(settings, self._phases)
+        self._gate = self._service.gate
+        self._http = _Server(
+            uvicorn.Config(
+                build_app(self._service),
+                loop="none",
+                http="httptools",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._engine: VllmEngine | None = None
+        self._signals = 0
+
+    async def run(self) -> int:
+        """Serves until a signal or the engine's end."""
+        try:
+            listener = self._listen()
+        except OSError as error:
+            _log.error(
+                "cannot listen", host=self._settings.server.host, port=self._settings.server.port, why=str(error)
+            )
+            return EXIT_LISTEN
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        serving = asyncio.create_task(self._http.serve(sockets=[listener]))
+        code = EXIT_OK
+        try:
+            engine = self._engine = await VllmEngine.start(self._settings, self._phases)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the process must end and say it
+            _log.error("the engine did not start", why=_cause(error), exc_info=self._settings.log.level == "debug")
+            code = EXIT_ENGINE
+            self._gate.close()
+            self._http.should_exit = True
+            await serving
+            _kill_children()
+            return code
+        attach_engine(self._service, engine, self._settings)
+        self._phases.enter("ready")
+        self._announce(listener.getsockname()[1])
+        watching = asyncio.create_task(self._watch(engine))
+        await serving
+        code = EXIT_ENGINE if self._gate.state is State.DEAD else EXIT_OK
+        watching.cancel()
+        if not engine.dead:
+            await engine.stop(_ENGINE_STOP_SECONDS)
+        _log.info("stopped", exit_code=code)
+        return code
+
+    def _listen(self) -> socket.socket:
+        """Binds before anything costly, so that a taken port is told at once."""
+        server = self._settings.server
+        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((server.host, server.port))
+        listener.listen(2048)
+        return listener
+
+    def _phase_ended(self, phase: str, seconds: float) -> None:
+        STARTUP_SECONDS.labels(phase).set(seconds)
+        _log.info("start", done=phase, seconds=round(seconds, 1), next=self._phases.current)
+
+    def _announce(self, port: int) -> None:
+        server, model = self._settings.server, self._settings.model.served_name
+        _log.info("ready", host=server.host, port=port, model=model, max_model_len=self._service.max_model_len)
+        if self._settings.log.format == "console":
+            print(welcome(server.host, port, model), flush=True)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        self._signals += 1
+        name = signal.Signals(number).name
+        if self._signals > 1 or self._engine is None:
+            # Told twice, or nothing has been served yet: there is nothing to wait for.
+            _log.warning("ending now", signal=name, in_flight=len(self._gate))
+            _kill_children()
+            os._exit(EXIT_OK if self._engine is None else 128 + number)
+        seconds = self._settings.server.drain_seconds
+        _log.info("draining", signal=name, in_flight=len(self._gate), seconds=seconds)
+        self._gate.drain(when_empty=self._drained)
+        asyncio.get_running_loop().call_later(seconds, self._drain_is_over)
+
+    def _drained(self) -> None:
+        self._http.should_exit = True
+
+    def _drain_is_over(self) -> None:
+        error = Interrupted("The server is shutting down and could not finish this request in time.")
+        ended = self._gate.interrupt_all(error)
+        if ended:
+            _log.warning("drain deadline passed", ended_early=ended)
+
+    async def _watch(self, engine: VllmEngine) -> None:
+        """Ends the daemon when the engine dies."""
+        while not engine.dead:
+            await asyncio.sleep(_DEATH_POLL_SECONDS)
+        _log.error("the engine process died", in_flight=len(self._gate), engine_processes=engine.exit_codes)
+        self._gate.close()
+        last_resort = threading.Timer(_DEATH_LIMIT_SECONDS, os._exit, [EXIT_ENGINE])
+        last_resort.daemon = True
+        last_resort.start()
+        self._gate.interrupt_all(EngineDied("The engine has died; this request cannot be finished."))
+        deadline = asyncio.get_running_loop().time() + _LAST_WORDS_SECONDS
+        while len(self._gate) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        self._http.should_exit = True
+
+
+def _kill_children() -> None:
+    """Ends the engine's processes that this process started."""
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, which is the one that says something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first_line: str = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return f"{type(error).__name__}: {first_line}"
+
+
+def run(settings: Settings) -> int:
+    """Runs a daemon on an event loop of its own; returns its exit code."""
+    import uvloop
+
+    async def main() -> int:
+        return await Daemon(settings).run()
+
+    with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
+        return runner.run(main())
+
+
+def _loop_factory(uvloop: Any) -> Any:
+    return uvloop.new_event_loop

@@ -1,0 +1,63 @@
+"""Bytes to a wire model, and pydantic's complaints to one clear error that names the parameter."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from server.generation.errors import InvalidRequest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MISSING = ("missing", "union_tag_not_found")
+
+
+def parse_body(model: type[Model], body: bytes) -> Model:
+    """The request that `body` holds. Raises InvalidRequest, with `param` set unless the body is no JSON object."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise _first_error(error, body) from None
+
+
+def _first_error(error: ValidationError, body: bytes) -> InvalidRequest:
+    # Of the alternatives of a union, the one that got deepest is what the client most likely meant.
+    worst: Any = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
+    kind, context = worst["type"], worst.get("ctx", {})
+    if kind == "json_invalid":
+        return InvalidRequest(f"The body is not valid JSON: {context['error']}.", code="invalid_json")
+    loc = worst["loc"]
+    if kind.startswith("union_tag"):
+        loc = (*loc, context["discriminator"].strip("'"))
+    param = _path(loc, json.loads(body), missing=kind in _MISSING)
+    if param is None:
+        return InvalidRequest("The body must be a JSON object.", code="invalid_type")
+    code = "missing_required_parameter" if kind in _MISSING else "invalid_value"
+    return InvalidRequest(f"Invalid '{param}': {_complaint(kind, context, worst['msg'])}.", param=param, code=code)
+
+
+def _complaint(kind: str, context: dict[str, Any], message: str) -> str:
+    if kind in _MISSING:
+        return "it is required"
+    if kind == "union_tag_invalid":
+        return f"{context['tag']!r} is not one of {context['expected_tags']}"
+    if kind == "too_short":
+        return f"it must have at least {context['min_length']} item(s)"
+    if kind == "value_error":
+        return str(context["error"])
+    return message[:1].lower() + message[1:]
+
+
+def _path(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> str | None:
+    """The place in the client's JSON, such as `messages[0].content`; pydantic's own tags of unions are left out."""
+    path = ""
+    for position, item in enumerate(loc):
+        if isinstance(item, int) and isinstance(data, list) and item < len(data):
+            path, data = f"{path}[{item}]", data[item]
+        elif isinstance(data, dict) and item in data:
+            path, data = f"{path}.{item}", data[item]
+        elif missing and position == len(loc) - 1:
+            path = f"{path}.{item}"
+    return path.removeprefix(".") or None

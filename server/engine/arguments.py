@@ -1,0 +1,49 @@
+"""From the daemon's settings to vLLM's engine arguments."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from typing import Any
+
+from server.settings import EMBEDDED, Settings
+
+
+def engine_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments for AsyncEngineArgs. What the profile's `engine` section says wins over what we derive."""
+    derived: dict[str, Any] = {
+        "model": model_path(settings.model.path),
+        "served_model_name": settings.model.served_name,
+        "max_model_len": settings.model.max_model_len,
+        # More than a request may bring is refused before it gets here; vLLM's own default is 999.
+        "limit_mm_per_prompt": {"image": settings.limits.images, "video": 0},
+        # A signal to the whole process group (Ctrl-C) must not abort what the daemon is draining.
+        "shutdown_timeout": int(settings.server.drain_seconds) + 5,
+        # Tokenising and template rendering run in these threads, never on the event loop.
+        "renderer_num_workers": 2,
+    }
+    return {name: value for name, value in {**derived, **settings.engine}.items() if value is not None}
+
+
+def model_path(path: str) -> str:
+    """The checkpoint's folder or hub id, with the embedded checkpoint found inside the package."""
+    if path != EMBEDDED:
+        return path
+    return str(resources.files("server.reference") / "checkpoint")
+
+
+def engine_environment(settings: Settings) -> dict[str, str]:
+    """Environment for this process and the engine's, to be set before vllm is imported."""
+    return {
+        "VLLM_NO_USAGE_STATS": "1",
+        # The engine core is a fresh interpreter: a fork of a process with threads can deadlock.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_LOGGING_LEVEL": settings.log.engine_level.upper(),
+        **settings.engine_environment,
+    }
+
+
+def apply_environment(settings: Settings) -> None:
+    """Sets what `engine_environment` says; a variable that the operator has set already is left alone."""
+    for name, value in engine_environment(settings).items():
+        os.environ.setdefault(name, value)

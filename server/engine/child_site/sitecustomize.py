@@ -1,0 +1,36 @@
+"""Python runs this at the start of each process that the engine spawns, since PYTHONPATH names its folder.
+
+See `server.engine.torchvision_ops`: torchvision's missing schemas must exist before its first import, and vLLM's child
+processes import it before they look for plugins.
+"""
+
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+
+class _BeforeTorchvision:
+    """Finds nothing itself; the first search for torchvision makes it define the schemas and leave."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            from server.engine.torchvision_ops import define_schemas
+
+            define_schemas()
+
+
+def _run_hidden_sitecustomize() -> None:
+    """Runs the sitecustomize that this one stands in front of, if the environment has one."""
+    here = Path(__file__).parent
+    rest = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+sys.meta_path.insert(0, _BeforeTorchvision())
+_run_hidden_sitecustomize()

@@ -1,0 +1,219 @@
+"""The running engine: vLLM's AsyncLLM behind the core's `Engine` protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server.engine.arguments import apply_environment, engine_arguments
+from server.engine.failures import translate
+from server.engine.sampling import sampling_params
+from server.engine.startup_phases import EngineLogTap, StartupPhases
+from server.engine.torchvision_ops import ensure
+from server.generation.conversation import Sampling
+from server.generation.errors import EngineDied, InvalidRequest
+from server.generation.ports import EngineDelta, Prompt
+from server.settings import Settings
+
+_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+
+
+class VllmEngine:
+    """Start it with `start`; it serves until `stop` or until its process dies."""
+
+    def __init__(self, llm: Any, defaults: Mapping[str, Any]) -> None:
+        self._llm = llm
+        self._defaults = dict(defaults)
+        tokenizer = llm.renderer.get_tokenizer()
+        self._think_start = _token_id(tokenizer, _THINK_OPEN)
+        self._think_end = _token_id(tokenizer, _THINK_CLOSE)
+
+    @classmethod
+    async def start(cls, settings: Settings, phases: StartupPhases) -> VllmEngine:
+        """Builds the engine in a thread, so that probes are answered meanwhile, and warms the renderer up.
+
+        Raises whatever vLLM raises; a failed start leaves no process behind.
+        """
+        tap = EngineLogTap(phases, settings.log.engine_level)
+        tap.open()
+        try:
+            llm = await asyncio.to_thread(_build, settings, phases)
+        finally:
+            tap.close()
+        engine = cls(llm, llm.model_config.get_diff_sampling_param())
+        await engine._warm_up()
+        return engine
+
+    @property
+    def max_model_len(self) -> int:
+        """Context length in tokens."""
+        return int(self._llm.model_config.max_model_len)
+
+    @property
+    def think_end_token(self) -> int | None:
+        """The id of `</think>`."""
+        return self._think_end
+
+    @property
+    def dead(self) -> bool:
+        """Whether the engine core is gone."""
+        return bool(self._llm.errored)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the engine cores that this daemon started."""
+        manager = self._llm.engine_core.resources.engine_manager
+        return [process.pid for process in manager.processes] if manager is not None else []
+
+    @property
+    def exit_codes(self) -> dict[int, int | None]:
+        """Exit code of each engine core by process id; None while it runs."""
+        manager = self._llm.engine_core.resources.engine_manager
+        return {process.pid: process.exitcode for process in manager.processes} if manager is not None else {}
+
+    @property
+    def unfinished(self) -> int:
+        """Sequences that the front end still holds for the engine."""
+        return int(self._llm.get_num_unfinished_requests())
+
+    async def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        template_arguments: Mapping[str, Any],
+    ) -> Prompt:
+        """See `server.generation.ports.Engine`."""
+        from vllm.renderers.params import ChatParams, TokenizeParams
+
+        arguments = {"add_generation_prompt": True, **template_arguments}
+        if tools:
+            arguments["tools"] = list(tools)
+        try:
+            _, (engine_input,) = await self._llm.renderer.render_chat_async(
+                [list(messages)],
+                ChatParams(chat_template_kwargs=arguments),
+                # The template writes every special token itself.
+                TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
+            )
+        except Exception as error:
+            failure = translate(error)
+            if isinstance(failure, InvalidRequest):
+                failure.param = failure.param or "messages"
+            raise failure from error
+        token_ids = engine_input["prompt_token_ids"]
+        return Prompt(engine_input, tokens=len(token_ids), thinking=self._ends_thinking(token_ids))
+
+    async def submit(
+        self, request_id: str, prompt: Prompt, sampling: Sampling, *, max_tokens: int, thinking: bool
+    ) -> VllmStream:
+        """See `server.generation.ports.Engine`."""
+        params = sampling_params(sampling, self._defaults, max_tokens)
+        # `add_request` and not `generate`: the latter is lazy, and its refusals would come after our 200.
+        adding = asyncio.ensure_future(
+            self._llm.add_request(
+                request_id,
+                prompt.engine_input,
+                params,
+                reasoning_parser_kwargs={"chat_template_kwargs": {"enable_thinking": thinking}},
+            )
+        )
+        try:
+            queue = await asyncio.shield(adding)
+        except asyncio.CancelledError:
+            # The engine may have it already: let it arrive, then take it back.
+            adding.add_done_callback(self._abandon)
+            raise
+        except Exception as error:
+            raise translate(error) from error
+        return VllmStream(self._llm, queue)
+
+    async def stop(self, seconds: float) -> None:
+        """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""
+        await asyncio.to_thread(self._llm.shutdown, seconds)
+
+    def _abandon(self, adding: asyncio.Future[Any]) -> None:
+        if not adding.cancelled() and adding.exception() is None:
+            closing = asyncio.ensure_future(VllmStream(self._llm, adding.result()).close())
+            _BACKGROUND.add(closing)
+            closing.add_done_callback(_BACKGROUND.discard)
+
+    def _ends_thinking(self, token_ids: Sequence[int]) -> bool:
+        """Whether the prompt's last `<think>` is still open; only its tail can hold the generation prefill."""
+        for token in reversed(token_ids[-16:]):
+            if token == self._think_end:
+                return False
+            if token == self._think_start:
+                return True
+        return False
+
+    async def _warm_up(self) -> None:
+        """Renders once, so that the first request does not pay for compiling the template."""
+        await self.render([{"role": "user", "content": "Hello"}], tools=[], template_arguments={})
+
+
+class VllmStream:
+    """One request in vLLM's engine, read from its output collector."""
+
+    __slots__ = ("_finished", "_llm", "_queue")
+
+    def __init__(self, llm: Any, queue: Any) -> None:
+        self._llm = llm
+        self._queue = queue
+        self._finished = False
+
+    async def next(self) -> EngineDelta:
+        """See `server.generation.ports.EngineStream`."""
+        queue = self._queue
+        try:
+            # Taking what is there without a task switch keeps the loop cheap under load.
+            output = queue.get_nowait() or await queue.get()
+        except Exception as error:
+            raise translate(error) from error
+        completion = output.outputs[0]
+        self._finished = output.finished
+        return EngineDelta(
+            completion.text, completion.token_ids, completion.finish_reason, output.num_cached_tokens or 0
+        )
+
+    def interrupt(self, error: Exception) -> None:
+        """See `server.generation.ports.EngineStream`."""
+        if not self._finished:
+            self._queue.put(error)
+
+    async def close(self) -> None:
+        """See `server.generation.ports.EngineStream`."""
+        if self._finished:
+            return
+        self._finished = True
+        # Shielded: a handler that is being cancelled must still free its sequence.
+        with contextlib.suppress(EngineDied):
+            try:
+                await asyncio.shield(self._llm.abort(self._queue.request_id, internal=True))
+            except Exception as error:
+                raise translate(error) from error
+
+
+_BACKGROUND: set[asyncio.Future[None]] = set()
+
+
+def _build(settings: Settings, phases: StartupPhases) -> Any:
+    apply_environment(settings)
+    ensure()
+    import vllm.envs as envs
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    config = AsyncEngineArgs(**engine_arguments(settings)).create_engine_config()
+    phases.enter("engine process")
+    llm = AsyncLLM.from_vllm_config(config)
+    # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
+    envs.enable_envs_cache()
+    return llm
+
+
+def _token_id(tokenizer: Any, token: str) -> int | None:
+    token_id = tokenizer.get_vocab().get(token)
+    return None if token_id is None else int(token_id)

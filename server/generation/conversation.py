@@ -1,0 +1,109 @@
+"""A request as the core sees it: what every dialect is parsed into, and nothing of any wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of text in a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image in a message, as the client named it; `param` is its place in the request, for errors."""
+
+    url: str
+    param: str
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the assistant made earlier in the conversation."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `reasoning` and `tool_calls` belong to the assistant, `tool_call_id` to a tool's result."""
+
+    role: Role
+    content: str | tuple[Part, ...]
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; `parameters` is the JSON schema of its arguments object."""
+
+    name: str
+    description: str | None
+    parameters: Mapping[str, Any]
+
+    def for_template(self) -> dict[str, Any]:
+        """OpenAI's JSON form, which is what chat templates print."""
+        function: dict[str, Any] = {"name": self.name}
+        if self.description is not None:
+            function["description"] = self.description
+        function["parameters"] = self.parameters
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. None means: the profile's default for the thinking mode, else the engine's."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A whole request: what to answer and how.
+
+    `thinking` None leaves the choice to the profile. `max_tokens` counts thinking and answer together; None takes the
+    profile's limit or what is left of the context.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    thinking: bool | None = None
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    max_tokens_param: str = "max_tokens"
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """Every image of the conversation in reading order."""
+        return tuple(
+            part
+            for message in self.messages
+            if not isinstance(message.content, str)
+            for part in message.content
+            if isinstance(part, ImagePart)
+        )

@@ -1,0 +1,88 @@
+"""What the core needs of other rooms, as protocols: they import us, we never import them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from server.generation.conversation import ImagePart, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered conversation whose exact cost is known.
+
+    `engine_input` is the engine room's own value and opaque here. `thinking` says whether the prompt ends inside an
+    open `<think>` block, read from its tokens, so that it holds for any template.
+    """
+
+    engine_input: Any
+    tokens: int
+    thinking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDelta:
+    """What the engine made since the last delta: usually one token, more when the reader lags or it speculates."""
+
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: str | None
+    cached_tokens: int
+
+
+class EngineStream(Protocol):
+    """One accepted request in the engine."""
+
+    async def next(self) -> EngineDelta:
+        """The next delta. Raises EngineDied, EngineFailed or what `interrupt` was given."""
+
+    def interrupt(self, error: Exception) -> None:
+        """Makes the pending or next `next` raise `error`."""
+
+    async def close(self) -> None:
+        """Frees the sequence in the engine if it is still running there. Safe to call twice."""
+
+
+class Engine(Protocol):
+    """The model behind the daemon."""
+
+    @property
+    def max_model_len(self) -> int:
+        """Context length in tokens, prompt and output together."""
+
+    @property
+    def think_end_token(self) -> int | None:
+        """The id of `</think>`, if the tokenizer has it as one token."""
+
+    async def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        template_arguments: Mapping[str, Any],
+    ) -> Prompt:
+        """Applies the chat template, tokenises and prepares images. Raises InvalidRequest."""
+
+    async def submit(
+        self, request_id: str, prompt: Prompt, sampling: Sampling, *, max_tokens: int, thinking: bool
+    ) -> EngineStream:
+        """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied."""
+
+
+class ImageDecoder(Protocol):
+    """Turns what a client calls an image into pixels, safely."""
+
+    async def decode(self, image: ImagePart) -> Any:
+        """A decoded image in the form that `Engine.render` takes. Raises InvalidRequest."""
+
+
+class Permit(Protocol):
+    """The right to run one request; it travels with the stream and ends exactly once."""
+
+    def on_interrupt(self, interrupt: Callable[[Exception], None]) -> None:
+        """Registers who to tell when the daemon must end this request early."""
+
+    def end(self, outcome: str) -> None:
+        """Gives the permit back. Only the first call counts."""

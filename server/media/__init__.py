@@ -1,0 +1,1 @@
+"""Decoding images from strangers: bounded before and while it is done."""

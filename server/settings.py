@@ -1,0 +1,169 @@
+"""One typed tree of settings: profile file < environment < flags.
+
+A profile is a YAML file in `config/profiles/`. Any setting can be overridden by an environment variable: QWEND_, then
+the path with two underscores between its parts, such as QWEND_SERVER__PORT=9000. Flags of `qwend serve` win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+EMBEDDED = "embedded"
+"""The model path that means the reference checkpoint inside this package."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Section):
+    """Which weights are served, and under what name."""
+
+    path: str = Field(EMBEDDED, description="Checkpoint folder or hub id; `embedded` is the reference checkpoint.")
+    name: str | None = Field(None, description="Model name that clients send; by default the path's last part.")
+    max_model_len: int | None = Field(
+        None, ge=16, description="Context length in tokens, prompt and answer together; by default the model's own."
+    )
+
+    @property
+    def served_name(self) -> str:
+        """The name in /v1/models and in every answer."""
+        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
+
+
+class SamplingSettings(_Section):
+    """Sampling that a request gets when it does not say."""
+
+    temperature: float | None = Field(None, ge=0, le=2, description="0 draws the most likely token.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling.")
+    top_k: int | None = Field(None, ge=0, description="Number of candidates; 0 means all.")
+    min_p: float | None = Field(None, ge=0, le=1, description="Least probability beside the likeliest token's.")
+    presence_penalty: float | None = Field(None, ge=-2, le=2, description="Against tokens already present.")
+    repetition_penalty: float | None = Field(None, gt=0, le=10, description="Against repetition; 1 is none.")
+
+
+class GenerationSettings(_Section):
+    """Defaults of an answer."""
+
+    thinking: bool = Field(True, description="Whether the model thinks when the request does not say.")
+    max_tokens: int | None = Field(
+        None, ge=1, description="Longest answer, thinking included, when the request does not say; else the context."
+    )
+    sampling_thinking: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking on.")
+    sampling_direct: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking off.")
+
+
+class LimitSettings(_Section):
+    """Bounds on what one request may bring."""
+
+    body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body in bytes.")
+    messages: int = Field(2048, ge=1, description="Most messages in one request.")
+    tools: int = Field(128, ge=0, description="Most tools in one request.")
+    images: int = Field(16, ge=0, description="Most images in one request.")
+    image_bytes: int = Field(20 * 2**20, ge=1, description="Largest encoded image in bytes.")
+    image_pixels: int = Field(16_777_216, ge=1, description="Largest image in pixels, checked before it is decoded.")
+    decode_threads: int = Field(2, ge=1, description="Threads that decode images.")
+
+
+class ServerSettings(_Section):
+    """Where the daemon listens and how it ends."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. There is no authentication yet: keep it private.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+
+
+class LogSettings(_Section):
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of our own log lines.")
+    engine_level: Literal["debug", "info", "warning", "error"] = Field(
+        "error", description="Least level of vLLM's log lines."
+    )
+    format: Literal["console", "json"] = Field("console", description="`json` writes one object a line.")
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QWEND_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    profile: str = Field("", description="Name of the profile that these settings came from; set by the loader.")
+    model: ModelSettings = ModelSettings()
+    engine: dict[str, Any] = Field({}, description="Arguments of vLLM's AsyncEngineArgs, by their Python names.")
+    engine_environment: dict[str, str] = Field({}, description="Environment variables for the engine's processes.")
+    generation: GenerationSettings = GenerationSettings()
+    limits: LimitSettings = LimitSettings()
+    server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the profile file (`_profile`, put aside by `load`)."""
+        values = dict(init_settings())
+        profile = values.pop("_profile", {})
+        return (
+            InitSettingsSource(settings_cls, values),
+            env_settings,
+            InitSettingsSource(settings_cls, profile),
+        )
+
+
+class ProfileError(ValueError):
+    """A profile cannot be found or read."""
+
+
+def load(profile: str, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a profile's name or file, the environment and `flags` (nested like the tree).
+
+    Raises ProfileError when the profile cannot be read and pydantic's ValidationError when a value is wrong.
+    """
+    path = find_profile(profile)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ProfileError(f"cannot read profile {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ProfileError(f"profile {path} is not a mapping of settings")
+    return Settings(_profile={**values, "profile": path.stem}, **dict(flags or {}))  # type: ignore[call-arg]
+
+
+def find_profile(name: str) -> Path:
+    """The file of a profile given by path or by name. Raises ProfileError that lists the known names."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise ProfileError(f"there is no profile file {name}")
+    known = profiles()
+    if name not in known:
+        raise ProfileError(f"there is no profile {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    return known[name]
+
+
+def profiles() -> dict[str, Path]:
+    """Every profile that ships with the daemon, by name."""
+    package = Path(__file__).parent
+    for folder in (package / "_config" / "profiles", package.parent / "config" / "profiles"):
+        if folder.is_dir():
+            return {path.stem: path for path in folder.glob("*.yaml")}
+    return {}

@@ -1,0 +1,20 @@
+"""The daemon's own metrics, beside vLLM's `vllm:*` in the same registry."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, Counter, Gauge, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+REQUESTS = Counter(
+    "qwend_requests",
+    "Requests that were let in or refused, by how they ended.",
+    ["outcome"],
+)
+IN_FLIGHT = Gauge("qwend_requests_in_flight", "Requests that hold a permit: being prepared or generated.")
+STARTUP_SECONDS = Gauge("qwend_startup_phase_seconds", "How long each phase of the last start took.", ["phase"])
+
+
+def exposition() -> bytes:
+    """All metrics of this process in Prometheus's text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,88 @@
+"""A real daemon in a process of its own, for tests that talk to it over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+MODEL = "qwen3.5-reference"
+START_SECONDS = 180.0
+
+
+class DaemonProcess:
+    """`qwend serve` on a free port of the loopback address. Only this process and its children are ever signalled."""
+
+    def __init__(self, *arguments: str, port: int | None = None, environment: dict[str, str] | None = None) -> None:
+        self.port = port if port is not None else free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = tempfile.NamedTemporaryFile(prefix="qwend-test-", suffix=".log")  # noqa: SIM115 - lives as we do
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "server.cli", "serve", "--port", str(self.port), *arguments],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+
+    @property
+    def log(self) -> str:
+        return Path(self._log.name).read_text(errors="replace")
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> DaemonProcess:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.log}")
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"the daemon was not ready in {seconds} s:\n{self.log}")
+
+    def children(self) -> list[int]:
+        """Process ids of the daemon's direct children that run the engine, not Python's own resource tracker."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int(re.search(r"^PPid:\s+(\d+)", (folder / "status").read_text(), re.MULTILINE).group(1))
+                command = (folder / "cmdline").read_text()
+            except (OSError, AttributeError):
+                continue
+            if parent == self.process.pid and "resource_tracker" not in command:
+                found.append(int(folder.name))
+        return found
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> int:
+        return self.process.wait(seconds)
+
+    def stop(self) -> None:
+        """Ends the daemon however it stands."""
+        if self.process.poll() is None:
+            self.terminate()
+            try:
+                self.wait(30)
+            except subprocess.TimeoutExpired:
+                for child in self.children():
+                    os.kill(child, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait(10)
+        self._log.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

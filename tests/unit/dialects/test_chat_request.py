@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from server.dialects.chat_request import ChatRequest, to_conversation
+from server.dialects.limits import Limits
+from server.dialects.parsing import parse_body
+from server.generation.conversation import Conversation, ImagePart, TextPart
+from server.generation.errors import InvalidRequest
+from server.generation.template_messages import template_messages
+
+LIMITS = Limits(messages=10, tools=3)
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def conversation(**fields: Any) -> Conversation:
+    body = {"model": "m", "messages": HELLO, **fields}
+    return to_conversation(parse_body(ChatRequest, json.dumps(body).encode()), LIMITS)
+
+
+def tool(name: str, **function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [*HELLO, {"role": "user"}]}, "messages[1].content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "song"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": HELLO * 11}, "messages"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_completion_tokens": "5"}, "max_completion_tokens"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"seed": 2**64}, "seed"),
+        ({"stop": ["a"] * 17}, "stop"),
+        ({"stop": [1]}, "stop[0]"),
+        ({"n": 2}, "n"),
+        ({"stream": "yes"}, "stream"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tools": [tool("bad name")]}, "tools[0].function.name"),
+        ({"tools": [tool("f", parameters=[])]}, "tools[0].function.parameters"),
+        ({"tools": [tool("f")] * 4}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, "chat_template_kwargs.chat_template"),
+        ({"chat_template_kwargs": {"enable_thinking": 1}}, "chat_template_kwargs.enable_thinking"),
+        ({"enable_thinking": True, "chat_template_kwargs": {"enable_thinking": False}}, "enable_thinking"),
+    ],
+)
+def test_bad_fields_are_named(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        conversation(**fields)
+    assert refused.value.param == param
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"[]", b"5", b'{"model": "\xff"}', b"null"])
+def test_bodies_that_are_no_object_are_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_body(ChatRequest, body)
+    assert refused.value.status == 400
+
+
+def test_unknown_fields_are_accepted_and_reported() -> None:
+    body = json.dumps({"model": "m", "messages": HELLO, "zeta": 1, "alpha": {}}).encode()
+    assert parse_body(ChatRequest, body).ignored == ["alpha", "zeta"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({}, None),
+        ({"enable_thinking": False}, False),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, False),
+        ({"enable_thinking": True, "chat_template_kwargs": {"enable_thinking": True}}, True),
+    ],
+)
+def test_thinking_is_read_from_either_place(fields: dict[str, Any], thinking: bool | None) -> None:
+    assert conversation(**fields).thinking is thinking
+
+
+def test_developer_messages_are_system_messages_and_all_are_merged_first() -> None:
+    parsed = conversation(
+        messages=[
+            {"role": "developer", "content": "one"},
+            *HELLO,
+            {"role": "system", "content": [{"type": "text", "text": "two"}]},
+        ]
+    )
+    assert template_messages(parsed, {}) == [
+        {"role": "system", "content": "one\n\ntwo"},
+        {"role": "user", "content": "hello"},
+    ]
+
+
+def test_earlier_tool_calls_become_objects_and_garbled_ones_do_not_end_the_conversation() -> None:
+    def call(arguments: Any) -> dict[str, Any]:
+        return {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+    given = ['{"a": 1}', {"a": 1}, "{broken", "[1]", ""]
+    parsed = conversation(
+        messages=[*HELLO, {"role": "assistant", "content": None, "tool_calls": [call(each) for each in given]}]
+    )
+    message = template_messages(parsed, {})[1]
+    read = [each["function"]["arguments"] for each in message["tool_calls"]]
+    assert read == [{"a": 1}, {"a": 1}, {}, {}, {}]
+    assert message["content"] == ""
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_thinking_in_the_history_is_kept_for_the_template(field: str) -> None:
+    parsed = conversation(messages=[*HELLO, {"role": "assistant", "content": "hi", field: "hm"}])
+    assert template_messages(parsed, {})[1]["reasoning"] == "hm"
+
+
+def test_images_keep_their_place() -> None:
+    parts = [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": "data:x"}},
+    ]
+    parsed = conversation(messages=[{"role": "user", "content": parts}])
+    image = ImagePart("data:x", "messages[0].content[1].image_url.url")
+    assert parsed.messages[0].content == (TextPart("look"), image)
+    assert template_messages(parsed, {image: "pixels"})[0]["content"][1] == {"type": "image_pil", "image_pil": "pixels"}
+
+
+def test_parts_that_would_reach_the_engine_unchecked_are_refused() -> None:
+    for kind in ("image_pil", "image_embeds", "prompt_embeds", "audio_url"):
+        with pytest.raises(InvalidRequest):
+            conversation(messages=[{"role": "user", "content": [{"type": kind, kind: "x"}]}])
+
+
+def test_tool_choice_none_hides_the_tools() -> None:
+    assert conversation(tools=[tool("f")], tool_choice="none").tools == ()
+    assert [each.name for each in conversation(tools=[tool("f")]).tools] == ["f"]

@@ -1,0 +1,119 @@
+"""The life of a generation over a scripted stream: pure policy, no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from server.generation.output_parser import OutputParser
+
+from server.generation.errors import EngineDied, EngineFailed, Interrupted
+from server.generation.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallStart
+from server.generation.generation import Generation
+from server.generation.ports import EngineDelta, Prompt
+
+THINK_END = 99
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+class ScriptedStream:
+    def __init__(self, script: list[EngineDelta | Exception]) -> None:
+        self.script = list(script)
+        self.closed = 0
+
+    async def next(self) -> EngineDelta:
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def interrupt(self, error: Exception) -> None:
+        self.script.insert(0, error)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class RecordingPermit:
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    def on_interrupt(self, interrupt: Callable[[Exception], None]) -> None:
+        raise AssertionError("the pipeline registers, not the generation")
+
+    def end(self, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+def delta(text: str, tokens: list[int], finish: str | None = None, cached: int = 0) -> EngineDelta:
+    return EngineDelta(text, tokens, finish, cached)
+
+
+def generation(script: list[EngineDelta | Exception], *, thinking: bool = True) -> tuple[Generation, RecordingPermit]:
+    permit = RecordingPermit()
+    parser = OutputParser(thinking=thinking, tools={"get_weather": SCHEMA})
+    prompt = Prompt(engine_input=None, tokens=10, thinking=thinking)
+    return Generation(ScriptedStream(script), parser, permit, prompt, THINK_END), permit
+
+
+async def everything(running: Generation) -> list[OutputEvent]:
+    return [event async for batch in running.events() for event in batch]
+
+
+async def test_events_usage_and_outcome_of_a_thinking_answer() -> None:
+    running, permit = generation(
+        [
+            delta("hm", [1, 2], cached=4),
+            delta("\n</think>\n\n", [3, THINK_END, 4]),
+            delta("7", [5]),
+            delta("", [6], finish="stop"),
+        ]
+    )
+    events = await everything(running)
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "hm"
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "7"
+    assert running.finish_reason == "stop"
+    usage = running.usage
+    assert (usage.prompt, usage.cached, usage.completion, usage.reasoning) == (10, 4, 7, 3)
+    assert permit.outcomes == ["stop"]
+
+
+async def test_without_thinking_no_token_counts_as_reasoning() -> None:
+    running, _ = generation([delta("7", [1]), delta("", [2], finish="length")], thinking=False)
+    await everything(running)
+    assert (running.usage.reasoning, running.finish_reason) == (0, "length")
+
+
+async def test_a_tool_call_finishes_as_tool_calls_but_a_cut_one_as_length() -> None:
+    call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>"
+    for reason, expected in (("stop", "tool_calls"), ("length", "length")):
+        running, permit = generation([delta(call, [1], finish=reason)], thinking=False)
+        assert any(isinstance(event, ToolCallStart) for event in await everything(running))
+        assert running.finish_reason == expected
+        assert permit.outcomes == [expected]
+
+
+@pytest.mark.parametrize(
+    ("step", "raised", "outcome"),
+    [
+        (EngineDied("x"), EngineDied, "engine_dead"),
+        (EngineFailed("x"), EngineFailed, "engine_error"),
+        (Interrupted("x"), Interrupted, "interrupted"),
+        (delta("", [], finish="abort"), Interrupted, "interrupted"),
+        (delta("", [], finish="error"), EngineFailed, "engine_error"),
+    ],
+)
+async def test_what_ends_it_early_is_its_outcome(
+    step: EngineDelta | Exception, raised: type[Exception], outcome: str
+) -> None:
+    running, permit = generation([delta("a", [1]), step])
+    with pytest.raises(raised):
+        await everything(running)
+    assert permit.outcomes == [outcome]
+    assert running.finish_reason is None
+
+
+async def test_closing_frees_the_engine_and_the_permit() -> None:
+    running, permit = generation([delta("a", [1])])
+    await running.close()
+    assert permit.outcomes == ["client_gone"]

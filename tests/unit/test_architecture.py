@@ -1,0 +1,97 @@
+"""The arrows of the design, read from the source: who may import whom, and who may import the engine's libraries."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "server"
+
+ENGINE_LIBRARIES = {"vllm", "torch", "torchvision", "transformers", "tokenizers", "safetensors"}
+
+# Room -> rooms that it may import. `generation` is the core: it imports no other room but telemetry, the leaf.
+ARROWS = {
+    "api": {"dialects", "generation", "admission", "telemetry"},
+    "dialects": {"generation"},
+    "generation": {"telemetry"},
+    "admission": {"generation", "telemetry"},
+    "media": {"generation", "telemetry"},
+    "engine": {"generation", "telemetry", "settings"},
+    "telemetry": set(),
+    "reference": set(),
+    "settings": set(),
+    "welcome": set(),
+    "app": {"api", "dialects", "generation", "admission", "media", "engine", "telemetry", "settings"},
+    "daemon": {"app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
+    "cli": {"daemon", "settings", "telemetry"},
+    "__init__": set(),
+}
+
+# The training code of the reference checkpoint may use what it trains with; nothing else there may.
+TRAINING = {"reference/data.py", "reference/model.py", "reference/tokenizer.py", "reference/train.py"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if "_config" not in path.parts)
+
+
+def imported(source: str) -> set[str]:
+    """Dotted names of every import in `source`, in functions as well as at the top."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            names.add(node.module or "")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+            names.update(str(arg.value) for arg in node.args if isinstance(arg, ast.Constant))
+    return names
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def violations(path: Path, source: str) -> list[str]:
+    """What in `source`, were it the file `path`, breaks the design."""
+    room, relative = room_of(path), path.relative_to(ROOT).as_posix()
+    found = []
+    for name in sorted(imported(source)):
+        top, *rest = name.split(".")
+        if top in ENGINE_LIBRARIES and room != "engine" and relative not in TRAINING:
+            found.append(f"{relative} imports {name}")
+        if top == "server" and rest and rest[0] != room and rest[0] in ARROWS and rest[0] not in ARROWS[room]:
+            found.append(f"{relative} imports {name}: {room} may not import {rest[0]}")
+    return found
+
+
+def test_every_room_has_its_arrows() -> None:
+    assert {room_of(path) for path in modules()} <= set(ARROWS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_follow_the_arrows(path: Path) -> None:
+    assert violations(path, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("relative", "source"),
+    [
+        ("api/new.py", "import vllm"),
+        ("api/new.py", "def f():\n    from torch import nn"),
+        ("generation/new.py", "import transformers.models"),
+        ("reference/evaluate.py", "import torch"),
+        ("generation/new.py", "from server.engine.client import VllmEngine"),
+        ("generation/new.py", "from server.dialects import chat_request"),
+        ("engine/new.py", "from server.api.chat import router"),
+        ("telemetry/new.py", "from server.generation.errors import EngineDied"),
+        ("dialects/new.py", "import server.api.chat"),
+    ],
+)
+def test_a_breach_is_seen(relative: str, source: str) -> None:
+    assert violations(ROOT / relative, source)
