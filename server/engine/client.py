@@ -93,7 +93,7 @@ class VllmEngine:
             arguments["tools"] = list(tools)
         try:
             _, (engine_input,) = await self._llm.renderer.render_chat_async(
-                [list(messages)],
+                [[_with_media(message) for message in messages]],
                 ChatParams(chat_template_kwargs=arguments),
                 # The template writes every special token itself.
                 TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
@@ -212,6 +212,21 @@ def _build(settings: Settings, phases: StartupPhases) -> Any:
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
+
+
+def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message with each decoded image in the form that vLLM takes without fetching or decoding anything."""
+    from vllm.multimodal.media import MediaWithBytes
+
+    if isinstance(message["content"], str):
+        return message
+    parts = [
+        {"type": "image_pil", "image_pil": MediaWithBytes(part["image"].pixels, part["image"].encoded)}
+        if part["type"] == "image"
+        else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}
 
 
 def _token_id(tokenizer: Any, token: str) -> int | None:

@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from PIL.Image import Image
+
 from server.generation.conversation import ImagePart, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An RGB image (Pillow's) and the bytes it came from, which are cheaper to hash than its pixels."""
+
+    pixels: Image
+    encoded: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,10 @@ class Engine(Protocol):
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
     ) -> Prompt:
-        """Applies the chat template, tokenises and prepares images. Raises InvalidRequest."""
+        """Applies the chat template, tokenises and prepares images. Raises InvalidRequest.
+
+        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`.
+        """
 
     async def submit(
         self, request_id: str, prompt: Prompt, sampling: Sampling, *, max_tokens: int, thinking: bool
@@ -74,8 +87,8 @@ class Engine(Protocol):
 class ImageDecoder(Protocol):
     """Turns what a client calls an image into pixels, safely."""
 
-    async def decode(self, image: ImagePart) -> Any:
-        """A decoded image in the form that `Engine.render` takes. Raises InvalidRequest."""
+    async def decode(self, image: ImagePart) -> DecodedImage:
+        """The image's pixels. Raises InvalidRequest that names the part."""
 
 
 class Permit(Protocol):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.generation.conversation import Conversation, ImagePart, Message, TextPart
+from server.generation.ports import DecodedImage
 
 
-def template_messages(conversation: Conversation, images: Mapping[ImagePart, Any]) -> list[dict[str, Any]]:
+def template_messages(conversation: Conversation, images: Mapping[ImagePart, DecodedImage]) -> list[dict[str, Any]]:
     """Messages for the chat template, each image part replaced by its decoded image.
 
     Qwen3.5's template refuses a system message anywhere but first, and more than one; clients send both. All system
@@ -26,7 +27,7 @@ def _text(message: Message) -> str:
     return "\n".join(part.text for part in message.content if isinstance(part, TextPart))
 
 
-def _message(message: Message, images: Mapping[ImagePart, Any]) -> dict[str, Any]:
+def _message(message: Message, images: Mapping[ImagePart, DecodedImage]) -> dict[str, Any]:
     out: dict[str, Any] = {"role": message.role, "content": _content(message, images)}
     if message.reasoning is not None:
         out["reasoning"] = message.reasoning
@@ -40,12 +41,10 @@ def _message(message: Message, images: Mapping[ImagePart, Any]) -> dict[str, Any
     return out
 
 
-def _content(message: Message, images: Mapping[ImagePart, Any]) -> str | list[dict[str, Any]]:
+def _content(message: Message, images: Mapping[ImagePart, DecodedImage]) -> str | list[dict[str, Any]]:
     if isinstance(message.content, str):
         return message.content
     return [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextPart)
-        else {"type": "image_pil", "image_pil": images[part]}
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image", "image": images[part]}
         for part in message.content
     ]

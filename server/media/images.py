@@ -7,24 +7,16 @@ import base64
 import binascii
 import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from server.generation.conversation import ImagePart
 from server.generation.errors import InvalidRequest
+from server.generation.ports import DecodedImage
 
 # Only these decoders of Pillow run; every further one is more code for a stranger's bytes to meet.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedImage:
-    """An RGB image and the bytes it came from, which are cheaper to hash than its pixels."""
-
-    pixels: Image.Image
-    encoded: bytes
 
 
 class ImageDecoder:

@@ -51,7 +51,12 @@ CASES: dict[str, tuple[Any, int, str, str | None]] = {
     "max_tokens as text": (body(max_tokens="5"), 400, "invalid_value", "max_tokens"),
     "max_tokens over the context": (body(max_tokens=40_000), 400, "context_length_exceeded", "max_tokens"),
     "temperature out of range": (body(temperature=9), 400, "invalid_value", "temperature"),
-    "temperature not a number": (b'{"model": "x", "messages": [], "temperature": NaN}', 400, "invalid_json", None),
+    "temperature not a number": (
+        b'{"model": "qwen3.5-reference", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+        400,
+        "invalid_value",
+        "temperature",
+    ),
     "stream as text": (body(stream="yes"), 400, "invalid_value", "stream"),
     "prompt over the context": (body("word " * 60_000), 400, "context_length_exceeded", "messages"),
     "no image": (image("data:image/png;base64,aGVsbG8="), 400, "invalid_image", "messages[0].content[0].image_url.url"),

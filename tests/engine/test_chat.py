@@ -80,12 +80,13 @@ async def test_tool_choice_none_keeps_the_model_from_calling(client: httpx.Async
 
 
 async def test_a_repeated_long_prompt_is_read_from_the_prefix_cache(client: httpx.AsyncClient) -> None:
+    # vLLM keeps a Gated DeltaNet state of a long prompt only once the prompt has been seen twice: the third reads it.
     request = body("All work and no play. " * 200, max_tokens=1)
-    first, second = await ask(client, request), await ask(client, request)
-    assert first["usage"]["prompt_tokens"] == second["usage"]["prompt_tokens"] > 1000
-    cached = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in (first, second)]
+    usages = [(await ask(client, request))["usage"] for _ in range(3)]
+    assert usages[0]["prompt_tokens"] > 1000
+    cached = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
     assert cached[0] == 0
-    assert cached[1] > first["usage"]["prompt_tokens"] / 2
+    assert cached[2] > usages[0]["prompt_tokens"] / 2
 
 
 async def test_max_tokens_cuts_and_says_so(client: httpx.AsyncClient) -> None:

@@ -134,7 +134,7 @@ def test_images_keep_their_place() -> None:
     parsed = conversation(messages=[{"role": "user", "content": parts}])
     image = ImagePart("data:x", "messages[0].content[1].image_url.url")
     assert parsed.messages[0].content == (TextPart("look"), image)
-    assert template_messages(parsed, {image: "pixels"})[0]["content"][1] == {"type": "image_pil", "image_pil": "pixels"}
+    assert template_messages(parsed, {image: "pixels"})[0]["content"][1] == {"type": "image", "image": "pixels"}
 
 
 def test_parts_that_would_reach_the_engine_unchecked_are_refused() -> None:
