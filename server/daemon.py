@@ -63,6 +63,8 @@ class Daemon:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=5,
+                # Longer than the idle time of common load balancers, which must be the ones to close.
+                timeout_keep_alive=75,
             )
         )
         self._engine: VllmEngine | None = None
@@ -150,6 +152,8 @@ class Daemon:
         """Ends the daemon when the engine dies."""
         while not engine.dead:
             await asyncio.sleep(_DEATH_POLL_SECONDS)
+        if self._http.should_exit:
+            return  # it has been told to end
         _log.error("the engine process died", in_flight=len(self._gate), engine_processes=engine.exit_codes)
         self._gate.close()
         last_resort = threading.Timer(_DEATH_LIMIT_SECONDS, os._exit, [EXIT_ENGINE])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
+from server.engine.child_processes import prepare_children
 from server.engine.failures import translate
 from server.engine.sampling import sampling_params
 from server.engine.startup_phases import EngineLogTap, StartupPhases
@@ -201,6 +202,7 @@ _BACKGROUND: set[asyncio.Future[None]] = set()
 
 def _build(settings: Settings, phases: StartupPhases) -> Any:
     apply_environment(settings)
+    prepare_children()
     ensure()
     import vllm.envs as envs
     from vllm.engine.arg_utils import AsyncEngineArgs

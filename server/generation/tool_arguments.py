@@ -6,126 +6,131 @@ string is passed on as it comes; any other is held until it ends, since its text
 
 from __future__ import annotations
 
-import ast
 import json
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-_ANY = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
+# How deep a schema is followed through its unions.
+_SCHEMA_DEPTH = 16
+
+# Python's names for JSON's types, which tools made from signatures carry.
+_ALIASES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object", "list": "array"}
+
+_STRING = frozenset({"string"})
+_MAX_EXACT_FLOAT = 2**53
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class ArgumentsWriter:
-    """Writes the JSON of one call's arguments. Feed it names and values in order; `drain` gives what is new.
+    """Writes the arguments of one function's calls: each method returns the JSON that it adds, often none.
 
-    The concatenation of all drained pieces is valid JSON once `close` was called. A name that comes twice is written
-    twice, as what was sent cannot be taken back; JSON readers keep the last.
+    A call is `open`, any number of `value`, then `close` or `cut` for each parameter, and `end`. What was returned adds
+    up to one JSON object in `json.dumps` format. A name that comes twice is written twice, since what was sent cannot
+    be taken back; JSON readers keep the last. After `end` the next call may begin.
     """
 
     def __init__(self, schema: Mapping[str, Any] | None) -> None:
-        properties = (schema or {}).get("properties")
+        self._schema = schema if isinstance(schema, Mapping) else {}
+        properties = self._schema.get("properties")
         self._properties: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
-        self._out: list[str] = ["{"]
-        self._first = True
-        self._types: frozenset[str] = frozenset()
-        self._held: list[str] = []
+        self._types_of: dict[str, frozenset[str]] = {}
+        self._lead = "{"
+        self._key = ""
+        self._types = _STRING
+        self._streams = True
+        self._pieces: list[str] = []
 
-    def open_value(self, name: str) -> None:
+    def open(self, name: str) -> str:
         """A parameter begins."""
-        self._types = value_types(self._properties.get(name))
-        self._out.append(("" if self._first else ", ") + json.dumps(name, ensure_ascii=False) + ": ")
-        self._first = False
-        if self._streams:
-            self._out.append('"')
+        types = self._types_of.get(name, _STRING)
+        if name in self._properties and name not in self._types_of:
+            types = self._types_of[name] = value_types(self._properties[name], self._schema)
+        self._types = types
+        self._streams = types == _STRING
+        self._key = f"{self._lead}{_quoted(name)}: "
+        if not self._streams:
+            return ""
+        self._lead = ", "
+        return self._key + '"'
 
-    def value(self, text: str) -> None:
+    def value(self, text: str) -> str:
         """More of the parameter's text."""
         if self._streams:
-            self._out.append(json.dumps(text, ensure_ascii=False)[1:-1])
-        else:
-            self._held.append(text)
+            return _quoted(text)[1:-1]
+        self._pieces.append(text)
+        return ""
 
-    def close_value(self) -> None:
+    def close(self) -> str:
         """The parameter is whole."""
         if self._streams:
-            self._out.append('"')
-        else:
-            self._out.append(json.dumps(typed("".join(self._held), self._types), ensure_ascii=False))
-            self._held = []
+            return '"'
+        self._lead = ", "
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        return self._key + typed_json(text, self._types)
 
-    def close(self) -> None:
-        """The object is whole."""
-        self._out.append("}")
+    def cut(self) -> str:
+        """The output ended within the parameter.
 
-    def drain(self) -> str:
-        """What was written since the last call."""
-        piece = "".join(self._out)
-        self._out.clear()
-        return piece
+        A string keeps what came. Anything else is left out: a missing argument is noticed, but 100 for 1000 is not.
+        """
+        self._pieces.clear()
+        return '"' if self._streams else ""
 
-    @property
-    def _streams(self) -> bool:
-        return self._types == {"string"}
+    def end(self) -> str:
+        """The call is whole."""
+        last, self._lead = ("{}" if self._lead == "{" else "}"), "{"
+        return last
 
 
-def value_types(schema: Any) -> frozenset[str]:
-    """The JSON types that a value of this schema may have; a parameter without a schema is a string."""
-    if not isinstance(schema, Mapping):
-        return frozenset({"string"})
+def value_types(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
+    """The JSON types that a value may have by its schema; a parameter whose schema does not tell is a string.
+
+    `root` is the schema that holds the definitions which `$ref` points to.
+    """
+    types: set[str] = set()
+    _add_types(schema, root, types, set(), _SCHEMA_DEPTH)
+    return frozenset(types)
+
+
+def _add_types(schema: Any, root: Mapping[str, Any], types: set[str], followed: set[str], depth: int) -> None:
+    """Adds the types of `schema`. A reference is followed once, so a schema that meets itself costs no more."""
+    if not isinstance(schema, Mapping) or not depth:
+        types.add("string")
+        return
+    known: list[str] = []
     declared = schema.get("type")
-    if isinstance(declared, str):
-        return frozenset({declared})
-    if isinstance(declared, list):
-        return frozenset(each for each in declared if isinstance(each, str))
-    for union in ("anyOf", "oneOf"):
-        options = schema.get(union)
-        if isinstance(options, list) and options:
-            return frozenset().union(*map(value_types, options))
-    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if isinstance(values, list) and values:
-        return frozenset(_type_of(value) for value in values)
-    if "properties" in schema:
-        return frozenset({"object"})
-    if "items" in schema:
-        return frozenset({"array"})
-    return _ANY if schema.keys() & {"$ref", "allOf"} else frozenset({"string"})
+    for name in declared if isinstance(declared, list) else [declared]:
+        if isinstance(name, str):
+            known.append(_ALIASES.get(name.lower(), name.lower()))
+    known += [_type_of(value) for value in _list_in(schema, "enum")]
+    if "const" in schema:
+        known.append(_type_of(schema["const"]))
+    parts = [part for union in ("anyOf", "oneOf", "allOf") for part in _list_in(schema, union)]
+    reference = schema.get("$ref")
+    if not (known or parts or isinstance(reference, str)):
+        known.append("object" if "properties" in schema else "array" if "items" in schema else "string")
+    types.update(known)
+    for part in parts:
+        _add_types(part, root, types, followed, depth - 1)
+    if isinstance(reference, str) and reference not in followed:
+        followed.add(reference)
+        _add_types(_definition(reference, root), root, types, followed, depth - 1)
 
 
-def typed(text: str, types: frozenset[str]) -> Any:
-    """The value that `text` stands for among `types`; the text itself where it stands for none of them."""
-    stripped = text.strip()
-    if "null" in types and stripped.lower() in ("null", "none"):
-        return None
-    if "boolean" in types and stripped.lower() in ("true", "false"):
-        return stripped.lower() == "true"
-    value = _parsed(stripped)
-    kind = _type_of(value)
-    if kind in types or (kind == "integer" and "number" in types):
-        return value
-    if kind == "number" and "integer" in types and value.is_integer():
-        return int(value)
-    return text
+def _list_in(schema: Mapping[str, Any], keyword: str) -> list[Any]:
+    value = schema.get(keyword)
+    return value if isinstance(value, list) else []
 
 
-def _parsed(text: str) -> Any:
-    """The JSON value in `text`, or Python's spelling of one, which the model falls into; else the text."""
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-        return text if isinstance(value, float) and not math.isfinite(value) else value
-    except (ValueError, RecursionError):
-        pass
-    if not text.startswith(("{", "[")):
-        return text
-    try:
-        value = ast.literal_eval(text)
-        json.dumps(value)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        return text
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _definition(reference: str, root: Mapping[str, Any]) -> Any:
+    """What a local reference such as `#/$defs/Address` points to; None if there is no such thing."""
+    found: Any = root
+    for step in reference.removeprefix("#/").split("/"):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found
 
 
 def _type_of(value: Any) -> str:
@@ -135,3 +140,67 @@ def _type_of(value: Any) -> str:
         if isinstance(value, kind):
             return name
     return "array"
+
+
+def typed_json(text: str, types: frozenset[str]) -> str:
+    """The JSON of what `text` stands for among `types`; of the text itself where it stands for none of them.
+
+    Tried in this order: null, integer, number, boolean, then any JSON if an object or array may come. A parameter that
+    may be none of these nor a string takes whatever JSON its text is.
+    """
+    for kind, read in _READERS:
+        if kind in types:
+            try:
+                return _escaped(_encode(read(text)))
+            except (ValueError, RecursionError):
+                continue
+    if "string" not in types:
+        try:
+            return _escaped(_encode(json.loads(text)))
+        except (ValueError, RecursionError):
+            pass
+    return _quoted(text)
+
+
+def _null(text: str) -> None:
+    if text.lower() != "null":
+        raise ValueError(text)
+
+
+def _number(text: str) -> int | float:
+    """Whole numbers as integers: `1.0` is 1, and a long one keeps all its digits."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= _MAX_EXACT_FLOAT else value
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("true", "1"):
+        return True
+    if word in ("false", "0"):
+        return False
+    raise ValueError(text)
+
+
+_READERS: tuple[tuple[str, Callable[[str], Any]], ...] = (
+    ("null", _null),
+    ("integer", int),
+    ("number", _number),
+    ("boolean", _boolean),
+    ("object", json.loads),
+    ("array", json.loads),
+)
+
+
+def _quoted(text: str) -> str:
+    return _escaped(_encode(text))
+
+
+def _escaped(encoded: str) -> str:
+    """Lone surrogates as escapes: they have no UTF-8, so they could not be sent as they are."""
+    if encoded.isascii() or not _SURROGATE.search(encoded):
+        return encoded
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded)

@@ -1,11 +1,8 @@
-"""Python runs this at the start of each process that the engine spawns, since PYTHONPATH names its folder.
-
-See `server.engine.torchvision_ops`: torchvision's missing schemas must exist before its first import, and vLLM's child
-processes import it before they look for plugins.
-"""
+"""Python runs this at the start of each process that the engine spawns; see `server.engine.child_processes`."""
 
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +15,9 @@ class _BeforeTorchvision:
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if name == "torchvision":
             sys.meta_path.remove(self)
-            from server.engine.torchvision_ops import define_schemas
+            from server.engine.torchvision_ops import ensure
 
-            define_schemas()
+            ensure()
 
 
 def _run_hidden_sitecustomize() -> None:
@@ -32,5 +29,7 @@ def _run_hidden_sitecustomize() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
+# Ctrl-C goes to a terminal's whole process group. The engine is not to hear it: the daemon drains first.
+os.setpgid(0, 0)
 sys.meta_path.insert(0, _BeforeTorchvision())
 _run_hidden_sitecustomize()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from server.generation.output_parser import OutputParser
 
 from server.generation.errors import EngineDied, EngineFailed, Interrupted
 from server.generation.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallStart
 from server.generation.generation import Generation
+from server.generation.output_parser import OutputParser
 from server.generation.ports import EngineDelta, Prompt
 
 THINK_END = 99

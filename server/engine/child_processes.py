@@ -1,0 +1,18 @@
+"""What the processes that vLLM starts for us must do first, before any of vLLM's own code runs in them.
+
+They are new interpreters, and vLLM imports torchvision in them before it looks for plugins, so an entry point would
+come too late. A folder on PYTHONPATH whose `sitecustomize.py` Python itself runs at start is what reaches them all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def prepare_children() -> None:
+    """Makes processes started from now on leave our process group and be able to import torchvision."""
+    site = str(Path(__file__).with_name("child_site"))
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if site not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([site, *paths])

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.engine.arguments import engine_arguments, engine_environment
+from server.settings import ProfileError, load, profiles
+
+
+def test_flags_win_over_environment_over_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load("reference-cpu").server.port == 8000
+    monkeypatch.setenv("QWEND_SERVER__PORT", "9000")
+    monkeypatch.setenv("QWEND_SERVER__DRAIN_SECONDS", "7")
+    settings = load("reference-cpu", {"server": {"port": 9001}})
+    assert (settings.server.port, settings.server.drain_seconds, settings.server.host) == (9001, 7.0, "127.0.0.1")
+    assert settings.model.name == "qwen3.5-reference", "one setting of a section leaves its others to the profile"
+
+
+def test_an_engine_argument_can_be_set_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEND_ENGINE__MAX_NUM_SEQS", "8")
+    arguments = engine_arguments(load("reference-cpu"))
+    assert arguments["max_num_seqs"] in (8, "8")
+    assert arguments["enforce_eager"] is True
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_every_profile_loads(name: str) -> None:
+    settings = load(name)
+    assert settings.profile == name
+    assert engine_arguments(settings)["served_model_name"] == settings.model.served_name
+
+
+def test_the_embedded_checkpoint_is_found_and_needs_no_network() -> None:
+    settings = load("reference-cpu")
+    folder = Path(engine_arguments(settings)["model"])
+    assert (folder / "chat_template.jinja").is_file()
+    assert engine_environment(settings)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_models_name_is_its_paths_last_part() -> None:
+    settings = load("generic", {"model": {"path": "Qwen/Qwen3.5-397B-A17B/"}})
+    assert settings.model.served_name == "Qwen3.5-397B-A17B"
+    assert engine_arguments(settings)["model"] == "Qwen/Qwen3.5-397B-A17B/"
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ("server: {prot: 1}", "server.prot"),
+        ("servre: {}", "servre"),
+        ("server: {port: many}", "server.port"),
+        ("generation: {sampling_thinking: {temperature: 9}}", "generation.sampling_thinking.temperature"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, content: str, wrong: str) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(content)
+    with pytest.raises(ValidationError) as refused:
+        load(str(profile))
+    assert wrong in [".".join(map(str, error["loc"])) for error in refused.value.errors()]
+
+
+@pytest.mark.parametrize("content", ["a: [", "- a list"])
+def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, content: str) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(content)
+    with pytest.raises(ProfileError):
+        load(str(profile))
+
+
+def test_an_unknown_profile_lists_the_known_ones() -> None:
+    with pytest.raises(ProfileError, match="generic, reference-cpu"):
+        load("nonsense")
