@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 EMBEDDED = "embedded"
@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("engine")
+    @classmethod
+    def _read_scalars(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        """Numbers and booleans from the environment arrive as text; they mean what they would in a profile."""
+        return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in engine.items()}
 
     @classmethod
     def settings_customise_sources(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def prepare_children() -> None:
-    """Makes processes started from now on leave our process group and be able to import torchvision."""
+    """Makes processes started from now on leave our process group, end with us, and be able to import torchvision."""
     site = str(Path(__file__).with_name("child_site"))
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if site not in paths:

@@ -57,6 +57,8 @@ class Generation:
                 if delta.finish_reason is not None:
                     events = [*events, *self._parser.finish()]
                 self._called_tool = self._called_tool or any(isinstance(event, ToolCallStart) for event in events)
+                # A call inside the thinking ends it without `</think>`.
+                self._thinking = self._thinking and not self._called_tool
                 if delta.finish_reason is not None:
                     self.finish_reason = self._finished_by(delta.finish_reason)
                 if events:

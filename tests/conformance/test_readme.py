@@ -36,7 +36,7 @@ def test_the_python_program(daemon: DaemonProcess) -> None:
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     added, counted, called, used, seen = done.stdout.splitlines()
-    reasoning, arrow, answer = added.rpartition(" -> ")
+    reasoning, _, answer = added.rpartition(" -> ")
     assert reasoning
     assert "42" in answer
     assert counted == "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -123,6 +124,22 @@ def test_sigterm_while_starting_ends_at_once() -> None:
         starting.terminate()
         assert starting.wait(10) == 0
         assert time.monotonic() - began < 5
+    finally:
+        starting.stop()
+
+
+def test_a_killed_daemon_leaves_no_engine_behind() -> None:
+    starting = DaemonProcess()
+    try:
+        while not starting.children():
+            assert starting.process.poll() is None, starting.log
+            time.sleep(0.1)
+        children = [Path(f"/proc/{child}") for child in starting.children()]
+        starting.process.kill()
+        deadline = time.monotonic() + 10
+        while any(child.exists() for child in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(child.exists() for child in children)
     finally:
         starting.stop()
 

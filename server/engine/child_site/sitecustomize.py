@@ -3,7 +3,10 @@
 import importlib.machinery
 import importlib.util
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +32,15 @@ def _run_hidden_sitecustomize() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process once its parent is gone, however that ended: an orphan would keep its memory for ever."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 # Ctrl-C goes to a terminal's whole process group. The engine is not to hear it: the daemon drains first.
 os.setpgid(0, 0)
+threading.Thread(target=_end_with, args=[os.getppid()], name="end-with-parent", daemon=True).start()
 sys.meta_path.insert(0, _BeforeTorchvision())
 _run_hidden_sitecustomize()

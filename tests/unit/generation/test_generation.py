@@ -84,6 +84,13 @@ async def test_without_thinking_no_token_counts_as_reasoning() -> None:
     assert (running.usage.reasoning, running.finish_reason) == (0, "length")
 
 
+async def test_a_call_inside_the_thinking_ends_it() -> None:
+    call = "<tool_call>\n<function=get_weather>\n<parameter=city>\n"
+    running, _ = generation([delta("hm", [1]), delta(call, [2]), delta("Oslo", [3, 4]), delta("", [5], finish="stop")])
+    await everything(running)
+    assert running.usage.reasoning == 2
+
+
 async def test_a_tool_call_finishes_as_tool_calls_but_a_cut_one_as_length() -> None:
     call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>"
     for reason, expected in (("stop", "tool_calls"), ("length", "length")):
