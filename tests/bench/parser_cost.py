@@ -55,22 +55,15 @@ def ours(thinking: bool) -> Run:
 
 
 def tokenizer() -> Any:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
 
-    if (CHECKPOINT / "tokenizer.json").exists():
-        return AutoTokenizer.from_pretrained(str(CHECKPOINT))
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    built = Tokenizer(models.BPE({char: at for at, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
-    built.decoder = decoders.ByteLevel()
-    built.add_tokens([AddedToken(marker, special=False) for marker in MARKERS])
-    return PreTrainedTokenizerFast(tokenizer_object=built)
+    return AutoTokenizer.from_pretrained(str(CHECKPOINT))
 
 
 def theirs(thinking: bool) -> Run:
     from server.engine import torchvision_ops
 
-    torchvision_ops.define_schemas()
+    torchvision_ops.ensure()
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.parser.parser_manager import ParserManager
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from server.engine import torchvision_ops
 from tests.unit.generation.parser_cases import CASES, Case
 from tests.unit.generation.parser_reading import Answer, answer
 
 CHECKPOINT = Path(__file__).parents[2] / "server" / "reference" / "checkpoint"
-MARKERS = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 
 Oracle = Callable[[Case], Answer]
 
@@ -85,21 +85,10 @@ ALIKE = [case for case in CASES if case.name not in DIFFERENCES]
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    """The checkpoint's, where it has been trained; else one that knows the markers: no more is asked."""
-    from server.engine import torchvision_ops
+    torchvision_ops.ensure()
+    from transformers import AutoTokenizer
 
-    torchvision_ops.define_schemas()
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    if (CHECKPOINT / "tokenizer.json").exists():
-        return AutoTokenizer.from_pretrained(str(CHECKPOINT))
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    built = Tokenizer(models.BPE({char: at for at, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
-    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    built.decoder = decoders.ByteLevel()
-    built.add_tokens([AddedToken(marker, special=False) for marker in MARKERS])
-    return PreTrainedTokenizerFast(tokenizer_object=built)
+    return AutoTokenizer.from_pretrained(str(CHECKPOINT))
 
 
 @pytest.fixture(scope="module")

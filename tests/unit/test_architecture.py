@@ -20,7 +20,7 @@ ARROWS = {
     "media": {"generation", "telemetry"},
     "engine": {"generation", "telemetry", "settings"},
     "telemetry": set(),
-    "reference": set(),
+    "reference": {"engine"},  # for torchvision_ops alone: training meets the same torchvision as serving does
     "settings": set(),
     "welcome": set(),
     "app": {"api", "dialects", "generation", "admission", "media", "engine", "telemetry", "settings"},
@@ -30,7 +30,7 @@ ARROWS = {
 }
 
 # The training code of the reference checkpoint may use what it trains with; nothing else there may.
-TRAINING = {"reference/data.py", "reference/model.py", "reference/tokenizer.py", "reference/train.py"}
+TRAINING = {f"reference/{name}.py" for name in ("acceleration", "data", "model", "tokenizer", "train")}
 
 
 def modules() -> list[Path]:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from server.reference import evaluate as evaluation
-from server.reference.evaluate import Score, evaluate, questions, request, table, task_of
+from server.reference.evaluate import TASKS, Score, evaluate, judge, questions, request, table, task_of
 
 
 def answer(made: Any, *, thinking: bool) -> dict[str, Any]:
@@ -45,20 +45,34 @@ async def test_right_answers_score_in_full(perfect: list[dict[str, Any]]) -> Non
     scores = await evaluate("http://daemon/v1", 4)
     assert all(score.right == score.total for modes in scores.values() for score in modes.values())
     assert len(perfect) == sum(score.total for modes in scores.values() for score in modes.values())
-    assert {"greet", "recall", "sum", "tool_call", "tool_result", "count"} < set(scores)
+    assert all(score.thought == score.total == 4 for modes in scores.values() for score in modes.values())
+    assert set(scores) == {task for tasks in TASKS.values() for task in tasks}
     assert {body["temperature"] for body in perfect} == {0}
 
 
-async def test_an_answer_without_thought_is_no_thinking_answer(
-    perfect: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluation, "SKILLS", ("greet",))
-    fault = evaluation._fault
+def respond(message: dict[str, Any], finish_reason: str = "stop") -> httpx.Response:
+    return httpx.Response(200, json={"choices": [{"message": message, "finish_reason": finish_reason}]})
+
+
+def test_an_answer_must_think_just_when_asked_to() -> None:
     made, _ = questions(1, 0)[0]
     thoughtless = httpx.Response(200, json=answer(made, thinking=False))
-    assert fault(thoughtless, made, thinking=False) is None
-    assert "thought" in str(fault(thoughtless, made, thinking=True))
-    assert "status 503" in str(fault(httpx.Response(503, text="full"), made, thinking=False))
+    assert judge(thoughtless, made, thinking=False) == evaluation.Verdict(thought=True)
+    verdict = judge(thoughtless, made, thinking=True)
+    assert not verdict.thought
+    assert "thought" in verdict.wrong
+    unclosed = judge(respond({"content": "", "reasoning": "On and on"}, "length"), made, thinking=True)
+    assert not unclosed.thought
+    leaked = judge(respond({"content": f"</think>{made.content}", "reasoning": "Hm."}), made, thinking=True)
+    assert not leaked.thought
+
+
+def test_a_wrong_answer_and_a_refusal_are_told() -> None:
+    made, _ = questions(1, 0)[0]
+    wrong = judge(respond({"content": "Tomato", "reasoning": "Hm."}), made, thinking=True)
+    assert wrong.thought
+    assert "'Tomato'" in wrong.wrong
+    assert "status 503" in judge(httpx.Response(503, text="full"), made, thinking=False).wrong
 
 
 def test_requests_are_json_as_clients_send_it() -> None:
@@ -76,5 +90,5 @@ def test_requests_are_json_as_clients_send_it() -> None:
 
 
 def test_table() -> None:
-    scores = {"sum": {"thinking": Score(9, 10), "direct": Score(10, 10)}}
+    scores = {"sum": {"thinking": Score(9, 10, 10), "direct": Score(10, 10, 10)}}
     assert table(scores).splitlines()[-1] == "| sum | 9/10 | 10/10 |"
