@@ -23,14 +23,18 @@ from server.telemetry.metrics import IN_FLIGHT, REQUESTS
 
 def build_service(settings: Settings, phases: StartupPhases) -> Service:
     """The daemon's state before its engine is there: it answers probes and refuses the rest."""
+    limits = settings.limits
     return Service(
         gate=Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
-        limits=Limits(messages=settings.limits.messages, tools=settings.limits.tools),
-        body_bytes=settings.limits.body_bytes,
+        limits=Limits(
+            messages=settings.limits.messages, tools=settings.limits.tools, schema_bytes=settings.limits.schema_bytes
+        ),
+        body_bytes=limits.body_bytes,
         model=settings.model.served_name,
         fingerprint=f"qwend-{server.__version__}",
         started=int(time.time()),
         strict=settings.server.strict_parameters,
+        keep_alive=settings.server.keep_alive_seconds,
         phase=lambda: phases.current,
     )
 

@@ -69,6 +69,7 @@ class LimitSettings(_Section):
     body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body in bytes.")
     messages: int = Field(2048, ge=1, description="Most messages in one request.")
     tools: int = Field(128, ge=0, description="Most tools in one request.")
+    schema_bytes: int = Field(128 * 1024, ge=1, description="Largest schema or grammar of an answer, as JSON.")
     images: int = Field(16, ge=0, description="Most images in one request.")
     image_bytes: int = Field(20 * 2**20, ge=1, description="Largest encoded image in bytes.")
     image_pixels: int = Field(16_777_216, ge=1, description="Largest image in pixels, checked before it is decoded.")
@@ -80,6 +81,9 @@ class ServerSettings(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on. There is no authentication yet: keep it private.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    keep_alive_seconds: float = Field(
+        15.0, ge=0, description="After how long without a frame a stream gets a comment; 0 for never."
+    )
     strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
 

@@ -57,7 +57,7 @@ async def chat_completions(request: Request) -> Response:
     if asked.stream:
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
         encoder = StreamEncoder(answer, include_usage=include_usage, answers=conversation.answers, shown=shown)
-        return EventStream(_frames(generation, encoder), generation.close, headers)
+        return EventStream(_frames(generation, encoder), generation.close, headers, at.keep_alive)
     try:
         whole = await while_connected(
             request.receive, _collect(generation, WholeAnswer(answer, conversation.answers, shown))

@@ -23,6 +23,7 @@ class Service:
     fingerprint: str
     started: int
     strict: bool
+    keep_alive: float
     phase: Callable[[], str]
     max_model_len: int | None = None
     pipeline: Pipeline | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from server.dialects.chat_messages import MessageIn, ToolIn, to_message, to_tool
@@ -22,7 +23,7 @@ from server.dialects.chat_options import (
     to_tool_choice,
 )
 from server.dialects.limits import Limits
-from server.generation.conversation import Conversation, Sampling
+from server.generation.conversation import Conversation, Sampling, Structure
 from server.generation.errors import InvalidRequest
 
 _MOST_STOPS = 16
@@ -190,7 +191,7 @@ def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:
         tool_choice=to_tool_choice(
             request.tool_choice, request.parallel_tool_calls, frozenset(tool.name for tool in tools)
         ),
-        structure=to_structure(request.response_format, request.structured_outputs, guided),
+        structure=_bounded(to_structure(request.response_format, request.structured_outputs, guided), limits),
         thinking=_thinking(request),
         thinking_budget=_budget(request),
         effort=request.reasoning_effort,
@@ -207,6 +208,16 @@ def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:
 def _bound(count: int, limit: int, param: str) -> None:
     if count > limit:
         raise InvalidRequest(f"There are {count} {param}; at most {limit} are allowed.", param=param, code="too_many")
+
+
+def _bounded(structure: Structure | None, limits: Limits) -> Structure | None:
+    if structure is not None and len(orjson.dumps(structure.value)) > limits.schema_bytes:
+        raise InvalidRequest(
+            f"The form of the answer is larger than {limits.schema_bytes} bytes.",
+            param=structure.param,
+            code="too_large",
+        )
+    return structure
 
 
 def _thinking(request: ChatRequest) -> bool | None:
@@ -255,6 +266,9 @@ def _template_arguments(request: ChatRequest) -> dict[str, Any]:
 def _sampling(request: ChatRequest) -> Sampling:
     if request.top_logprobs is not None and not request.logprobs:
         raise InvalidRequest("`top_logprobs` needs `logprobs` to be true.", param="top_logprobs")
+    longest = request.max_completion_tokens or request.max_tokens
+    if longest is not None and (request.min_tokens or 0) > longest:
+        raise InvalidRequest(f"`min_tokens` is more than the {longest} tokens allowed.", param="min_tokens")
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     return Sampling(
         temperature=request.temperature,

@@ -9,6 +9,7 @@ from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.child_processes import prepare_children
+from server.engine.constraints import bound_by
 from server.engine.failures import translate
 from server.engine.logprobs import token_logprobs
 from server.engine.sampling import sampling_params
@@ -111,8 +112,14 @@ class VllmEngine:
 
     async def submit(self, request_id: str, prompt: Prompt, order: Order) -> VllmStream:
         """See `server.generation.ports.Engine`."""
+        bound = bound_by(order)
         try:
-            params = sampling_params(order, self._defaults)
+            # A grammar is built in a thread: a large schema takes a while.
+            params = (
+                await asyncio.to_thread(sampling_params, order, self._defaults)
+                if bound
+                else (sampling_params(order, self._defaults))
+            )
         except Exception as error:
             raise translate(error) from error
         # `add_request` and not `generate`: the latter is lazy, and its refusals would come after our 200.
@@ -133,7 +140,10 @@ class VllmEngine:
             adding.add_done_callback(self._abandon)
             raise
         except Exception as error:
-            raise translate(error) from error
+            failure = translate(error)
+            if isinstance(failure, InvalidRequest) and failure.param is None:
+                failure.param = bound
+            raise failure from error
         return VllmStream(self._llm, queue, order.sampling.logprobs)
 
     async def stop(self, seconds: float) -> None:
@@ -224,12 +234,22 @@ def _build(settings: Settings, phases: StartupPhases) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    config = AsyncEngineArgs(**engine_arguments(settings)).create_engine_config()
+    config = AsyncEngineArgs(**_with_configs(engine_arguments(settings))).create_engine_config()
     phases.enter("engine process")
     llm = AsyncLLM.from_vllm_config(config)
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
+
+
+def _with_configs(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with the nested configuration built that vLLM does not build from a mapping itself."""
+    from vllm.config import StructuredOutputsConfig
+
+    nested = arguments.get("structured_outputs_config")
+    if not isinstance(nested, dict):
+        return arguments
+    return {**arguments, "structured_outputs_config": StructuredOutputsConfig(**nested)}
 
 
 def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:

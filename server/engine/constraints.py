@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from server.generation.conversation import Structure, Tool
+from server.generation.errors import InvalidRequest
 from server.generation.ports import Order
 
 _CALL = "<tool_call>\n<function="
@@ -25,9 +26,17 @@ def structured_outputs(order: Order) -> Any:
 
     calls = _calls(order)
     if calls is not None:
-        from xgrammar import StructuralTag
+        from xgrammar import Grammar, StructuralTag
 
-        return StructuredOutputsParams(structural_tag=json.dumps(StructuralTag(format=calls).model_dump()))
+        tag = json.dumps(StructuralTag(format=calls).model_dump())
+        try:
+            # vLLM checks it as well, but hides what is wrong with it.
+            Grammar.from_structural_tag(tag)
+        except Exception as error:
+            raise InvalidRequest(
+                f"The tools cannot be turned into a grammar: {_reason(error)}.", param="tools"
+            ) from error
+        return StructuredOutputsParams(structural_tag=tag)
     if order.structure is None:
         return None
     structure = order.structure
@@ -36,6 +45,19 @@ def structured_outputs(order: Order) -> Any:
     if structure.kind == "json_schema":
         return StructuredOutputsParams(json=structure.value)
     return StructuredOutputsParams(**{structure.kind: structure.value})
+
+
+def bound_by(order: Order) -> str | None:
+    """The request's field that a grammar of this order comes from, None where nothing is bound."""
+    if order.structure is not None:
+        return order.structure.param
+    return "tools" if _calls(order) is not None else None
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: xgrammar puts places in its source before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rpartition("Error: ")[2].rstrip(".") if lines else type(error).__name__
 
 
 def _calls(order: Order) -> Any:

@@ -30,6 +30,9 @@ def sampling_params(order: Order, defaults: Mapping[str, Any]) -> Any:
         )
         if (value := _first(getattr(sampling, name), defaults.get(name))) is not None
     }
+    if order.answers > 1 and chosen.get("temperature") == 0:
+        # vLLM refuses several greedy answers, which OpenAI's API gives. The likeliest token alone is the same draw.
+        chosen |= {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "min_p": 0.0}
     return SamplingParams(
         **chosen,
         n=order.answers,

@@ -117,3 +117,24 @@ async def test_leaving_cancels_the_work_and_waits_for_its_cleaning_up() -> None:
     with pytest.raises(ClientGone):
         await while_connected(client.receive, work())
     assert steps == ["cleaned up"]
+
+
+async def test_a_quiet_stream_gets_comments_and_a_busy_one_none() -> None:
+    async def frames() -> AsyncGenerator[bytes, None]:
+        for _ in range(5):
+            await asyncio.sleep(0.03)
+            yield b"busy"
+        await asyncio.sleep(0.35)
+        yield b"late"
+
+    async def close() -> None:
+        pass
+
+    client = Client()
+    await EventStream(frames(), close, {}, keep_alive=0.1)({"type": "http"}, client.receive, client.send)
+    bodies = [message["body"] for message in client.sent[1:]]
+    assert bodies[:5] == [b"busy"] * 5
+    assert bodies[-2:] == [b"late", b""]
+    between = bodies[5:-2]
+    assert set(between) == {b": keep-alive\n\n"}
+    assert 2 <= len(between) <= 4

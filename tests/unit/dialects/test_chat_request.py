@@ -12,7 +12,7 @@ from server.generation.conversation import Conversation, ImagePart, TextPart, To
 from server.generation.errors import InvalidRequest
 from server.generation.template_messages import template_messages
 
-LIMITS = Limits(messages=10, tools=3)
+LIMITS = Limits(messages=10, tools=3, schema_bytes=1000)
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -66,6 +66,12 @@ def tool(name: str, **function: Any) -> dict[str, Any]:
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
         ({"structured_outputs": {"xml": "x"}}, "structured_outputs.xml"),
         ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"guided_regex": "a" * 1000}, "guided_regex"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$id": "x" * 1000}}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"min_tokens": 5, "max_tokens": 4}, "min_tokens"),
         ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_choice"),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
         ({"stream": "yes"}, "stream"),
