@@ -14,8 +14,10 @@ from starlette.responses import Response
 
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
+from server.api.document import json_body
 from server.api.event_stream import EventStream
 from server.api.service import Service, service
+from server.dialects.answer_schema import ChatCompletion
 from server.dialects.chat_request import ChatRequest, to_conversation
 from server.dialects.chat_response import ChatAnswer, StreamEncoder, WholeAnswer
 from server.dialects.parsing import parse_body
@@ -29,15 +31,12 @@ router = APIRouter()
 # Above this size a body is parsed in a thread, so that it does not hold up other requests' tokens.
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 
-_OPENAPI: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-    }
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ChatCompletion, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
 
 
-@router.post("/v1/chat/completions", openapi_extra=_OPENAPI)
+@router.post("/v1/chat/completions", openapi_extra=json_body(ChatRequest), responses=_ANSWERS)
 async def chat_completions(request: Request) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
     at = service(request)

@@ -1,0 +1,98 @@
+"""What answers look like, for the OpenAPI document. Nothing is built from these models: answers are written as bytes.
+
+A test holds what chat_response writes against them, and schemathesis does so over HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class CalledFunction(_Told):
+    """What is called; `arguments` is JSON in a string."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(_Told):
+    """A call that the client is asked to make."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class AnswerMessage(_Told):
+    """What the model says; its thinking is under both of the two names in use."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    reasoning: str | None
+    reasoning_content: str | None
+    tool_calls: list[ToolCall] = []
+
+
+class Choice(_Told):
+    """An answer, and why it ended."""
+
+    index: int
+    message: AnswerMessage
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+
+
+class PromptTokens(_Told):
+    """Of the prompt's tokens, those that were in the cache."""
+
+    cached_tokens: int
+
+
+class CompletionTokens(_Told):
+    """Of the answer's tokens, those of the thinking."""
+
+    reasoning_tokens: int
+
+
+class TokenUsage(_Told):
+    """The tokens of a request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokens
+    completion_tokens_details: CompletionTokens
+
+
+class ChatCompletion(_Told):
+    """The whole answer to a chat request."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: TokenUsage
+
+
+class Failure(_Told):
+    """What went wrong; `param` names the field in question."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(_Told):
+    """Every failure, on every route."""
+
+    error: Failure

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from server.dialects.answer_schema import ChatCompletion, ErrorEnvelope
+from server.dialects.chat_response import ChatAnswer, WholeAnswer, error_json
+from server.generation.errors import EngineDied, InvalidRequest
+from server.generation.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallArguments, ToolCallStart
+from server.generation.generation import Usage
+
+USAGE = Usage(prompt=7, cached=4, completion=5, reasoning=2)
+
+
+def written(*events: OutputEvent) -> bytes:
+    whole = WholeAnswer(ChatAnswer("m", "fp"))
+    whole.add(events)
+    return whole.encode("stop", USAGE)
+
+
+def test_a_whole_answer_is_what_the_document_says() -> None:
+    for events in (
+        [],
+        [TextDelta("Hello")],
+        [ReasoningDelta("hm"), ToolCallStart(0, "f"), ToolCallArguments(0, '{"a": 1}')],
+    ):
+        ChatCompletion.model_validate_json(written(*events))
+
+
+def test_a_field_that_the_document_does_not_know_is_seen() -> None:
+    body = written(TextDelta("Hello"))
+    for old, new in ((b'"refusal":', b'"refused":'), (b'"index":0', b'"index":"0"')):
+        assert old in body
+        with pytest.raises(ValidationError):
+            ChatCompletion.model_validate_json(body.replace(old, new))
+
+
+def test_an_error_is_what_the_document_says() -> None:
+    for error in (EngineDied("gone"), InvalidRequest("no", param="model")):
+        ErrorEnvelope.model_validate(error_json(error))
