@@ -12,7 +12,7 @@ from server.api import chat, health, models
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
 from server.api.service import Service
-from server.dialects.answer_schema import ErrorEnvelope
+from server.dialects.answer_schema import ChatCompletionChunk, ErrorEnvelope
 from server.dialects.chat_request import ChatRequest
 from server.dialects.limits import Limits
 from server.engine.startup_phases import StartupPhases
@@ -57,7 +57,7 @@ def build_app(service: Service) -> FastAPI:
     """The public API over `service`."""
     app = FastAPI(title="qwend", version=server.__version__, redoc_url=None, responses=FAILURES)
     app.state.service = service
-    describe(app, [ChatRequest, ErrorEnvelope])
+    describe(app, [ChatRequest, ChatCompletionChunk, ErrorEnvelope])
     install_error_handlers(app)
     for router in (chat.router, models.router, health.router):
         app.include_router(router)

@@ -14,10 +14,11 @@ from starlette.responses import Response
 
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
-from server.api.document import json_body
+from server.api.document import event_content, json_body
 from server.api.event_stream import EventStream
+from server.api.ignored_parameters import ignored_parameters
 from server.api.service import Service, service
-from server.dialects.answer_schema import ChatCompletion
+from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk
 from server.dialects.chat_request import ChatRequest, to_conversation
 from server.dialects.chat_response import ChatAnswer, StreamEncoder, WholeAnswer
 from server.dialects.parsing import parse_body
@@ -32,7 +33,7 @@ router = APIRouter()
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": ChatCompletion, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {"model": ChatCompletion, "content": event_content(ChatCompletionChunk)}
 }
 
 
@@ -47,7 +48,7 @@ async def chat_completions(request: Request) -> Response:
     except BaseException as error:
         permit.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
         raise
-    headers = {"x-qwend-ignored-parameters": ", ".join(asked.ignored)} if asked.ignored else {}
+    headers = ignored_parameters(asked.ignored)
     answer = ChatAnswer(at.model, at.fingerprint)
     if asked.stream:
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage

@@ -14,9 +14,22 @@ from server.dialects.answer_schema import ErrorEnvelope
 _SCHEMAS = "#/components/schemas/"
 
 
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"{_SCHEMAS}{model.__name__}"}
+
+
 def json_content(model: type[BaseModel]) -> dict[str, Any]:
     """The `content` of a body or answer that FastAPI does not build; `describe` must be told of the model."""
-    return {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{model.__name__}"}}}
+    return {"application/json": {"schema": _reference(model)}}
+
+
+def event_content(model: type[BaseModel]) -> dict[str, Any]:
+    """The `content` of a stream of server-sent events that hold `model`, or one failure, and then `[DONE]`."""
+    told = {"anyOf": [_reference(model), _reference(ErrorEnvelope)]}
+    data = {"anyOf": [{"const": "[DONE]"}, {"contentMediaType": "application/json", "contentSchema": told}]}
+    # `itemSchema` is OpenAPI 3.2's; before it, there was no word for what a stream is made of.
+    event = {"type": "object", "properties": {"data": {"type": "string", **data}}, "required": ["data"]}
+    return {"text/event-stream": {"itemSchema": event}}
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

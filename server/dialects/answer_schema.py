@@ -83,6 +83,53 @@ class ChatCompletion(_Told):
     usage: TokenUsage
 
 
+class CalledFunctionDelta(_Told):
+    """The name in the first piece of a call, then its arguments bit by bit."""
+
+    name: str | None = None
+    arguments: str
+
+
+class ToolCallDelta(_Told):
+    """A piece of the call at `index`; `id` and `type` are in the first."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunctionDelta
+
+
+class AnswerDelta(_Told):
+    """A piece of the answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+    reasoning: str = ""
+    reasoning_content: str = ""
+    tool_calls: list[ToolCallDelta] = []
+
+
+class ChoiceDelta(_Told):
+    """A piece of an answer, and in the last piece why it ended."""
+
+    index: int
+    delta: AnswerDelta
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None
+
+
+class ChatCompletionChunk(_Told):
+    """One event of a streamed answer; `usage` is there when it was asked for."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChoiceDelta]
+    usage: TokenUsage | None = None
+
+
 class Failure(_Told):
     """What went wrong; `param` names the field in question."""
 
