@@ -5,6 +5,7 @@ Only values that the schema allows are replaced or added: what was generated to 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import schemathesis
@@ -12,6 +13,7 @@ import schemathesis
 from tests.daemon_process import MODEL
 
 TOKENS = 4
+STREAMED = itertools.cycle([True, False])
 
 
 @schemathesis.hook
@@ -32,6 +34,9 @@ def _steered(body: dict[str, Any]) -> dict[str, Any]:
         steered["max_completion_tokens"] = TOKENS
     if steered.get("max_tokens") is None or _allowed(steered["max_tokens"]):
         steered["max_tokens"] = TOKENS
+    # Left to chance, one request in a thousand asks for a stream.
+    if steered.get("stream") is None and next(STREAMED):
+        steered["stream"] = True
     return steered
 
 
