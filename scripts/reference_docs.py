@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from server.app import build_app, build_service
-from server.dialects.chat_request import ChatRequest
+from server.dialects.chat_request import ChatRequest, Decision
 from server.engine.startup_phases import StartupPhases
 from server.settings import Settings
 from server.telemetry import metrics
@@ -87,13 +87,17 @@ def _metrics() -> str:
 
 def _fields() -> str:
     schema = ChatRequest.model_json_schema()["properties"]
-    rows = [("field", "allowed")]
+    rows = [("field", "decision", "allowed", "what it does, or why it does nothing")]
     for name, field in ChatRequest.model_fields.items():
-        rows.append((f"`{name}`" + (" (required)" if field.is_required() else ""), _allowed(schema[name])))
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        decision = str(extra.get("decision", Decision.SUPPORTED))
+        allowed = "nothing" if decision == Decision.REFUSED else _allowed(schema[name])
+        shown = f"`{name}`" + (" (required)" if field.is_required() else "")
+        rows.append((shown, decision, allowed, _described(field)))
     text = _table(rows)
     return text + (
         "\n\nA field that is not listed is accepted, has no effect and is named in the response header "
-        "`x-qwend-ignored-parameters`."
+        "`x-qwend-ignored-parameters`; with `server.strict_parameters` it is refused."
     )
 
 

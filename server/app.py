@@ -33,6 +33,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
         model=settings.model.served_name,
         fingerprint=f"qwend-{server.__version__}",
         started=int(time.time()),
+        strict=settings.server.strict_parameters,
         phase=lambda: phases.current,
     )
 
@@ -47,6 +48,7 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
         sampling_thinking=_sampling(generation.sampling_thinking),
         sampling_direct=_sampling(generation.sampling_direct),
         max_images=limits.images,
+        effort_budgets=generation.effort_budgets,
     )
     service.max_model_len = engine.max_model_len
     service.pipeline = Pipeline(engine, decoder, defaults)

@@ -55,6 +55,10 @@ class GenerationSettings(_Section):
     max_tokens: int | None = Field(
         None, ge=1, description="Longest answer, thinking included, when the request does not say; else the context."
     )
+    effort_budgets: dict[str, int | None] = Field(
+        {"none": 0, "minimal": 512, "low": 2048, "medium": 8192, "high": 32768, "xhigh": None},
+        description="Most thinking tokens by `reasoning_effort`: 0 is no thinking, none no bound.",
+    )
     sampling_thinking: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking on.")
     sampling_direct: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking off.")
 
@@ -76,6 +80,7 @@ class ServerSettings(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on. There is no authentication yet: keep it private.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
 
 

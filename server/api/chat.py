@@ -20,12 +20,13 @@ from server.api.ignored_parameters import ignored_parameters
 from server.api.service import Service, service
 from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk
 from server.dialects.chat_request import ChatRequest, to_conversation
-from server.dialects.chat_response import ChatAnswer, StreamEncoder, WholeAnswer
+from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer
 from server.dialects.parsing import parse_body
 from server.generation.conversation import Conversation
-from server.generation.errors import ModelNotFound, RequestFailed
+from server.generation.errors import InvalidRequest, ModelNotFound, RequestFailed
 from server.generation.generation import Generation
 from server.generation.ports import Permit
+from server.telemetry.metrics import IGNORED_PARAMETERS
 
 router = APIRouter()
 
@@ -49,13 +50,17 @@ async def chat_completions(request: Request) -> Response:
         permit.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
         raise
     headers = ignored_parameters(asked.ignored)
+    IGNORED_PARAMETERS.inc(len(asked.ignored))
     answer = ChatAnswer(at.model, at.fingerprint)
+    shown = Shown(asked.include_reasoning is not False, bool(asked.logprobs), bool(asked.return_token_ids))
     if asked.stream:
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        encoder = StreamEncoder(answer, include_usage=include_usage)
+        encoder = StreamEncoder(answer, include_usage=include_usage, answers=conversation.answers, shown=shown)
         return EventStream(_frames(generation, encoder), generation.close, headers)
     try:
-        whole = await while_connected(request.receive, _collect(generation, answer))
+        whole = await while_connected(
+            request.receive, _collect(generation, WholeAnswer(answer, conversation.answers, shown))
+        )
     finally:
         await generation.close()
     return Response(whole, headers=headers, media_type="application/json")
@@ -66,6 +71,9 @@ async def _parse(body: bytes, at: Service) -> tuple[ChatRequest, Conversation]:
         asked = parse_body(ChatRequest, body)
         if asked.model != at.model:
             raise ModelNotFound(f"The model {asked.model!r} does not exist here; this is {at.model!r}.", param="model")
+        if at.strict and asked.ignored:
+            name = asked.ignored[0]
+            raise InvalidRequest(f"Unknown parameter: {name!r}.", param=name, code="unknown_parameter")
         return asked, to_conversation(asked, at.limits)
 
     return parse() if len(body) <= _PARSE_ON_LOOP_BYTES else await asyncio.to_thread(parse)
@@ -76,23 +84,20 @@ async def _start(at: Service, conversation: Conversation, permit: Permit) -> Gen
     return await at.pipeline.start(f"chat-{uuid.uuid4().hex}", conversation, permit)
 
 
-async def _collect(generation: Generation, answer: ChatAnswer) -> bytes:
-    whole = WholeAnswer(answer)
-    async for events in generation.events():
-        whole.add(events)
-    assert generation.finish_reason is not None
-    return whole.encode(generation.finish_reason, generation.usage)
+async def _collect(generation: Generation, whole: WholeAnswer) -> bytes:
+    async for batch in generation.events():
+        whole.add(batch)
+    return whole.encode(generation.finish_reasons, generation.usage, generation.prompt_token_ids)
 
 
 async def _frames(generation: Generation, encoder: StreamEncoder) -> AsyncGenerator[bytes, None]:
     try:
-        yield encoder.start()
+        yield encoder.start(generation.prompt_token_ids)
         async with contextlib.aclosing(generation.events()) as batches:
-            async for events in batches:
-                if frames := encoder.events(events):
+            async for batch in batches:
+                if frames := encoder.batch(batch):
                     yield frames
-        assert generation.finish_reason is not None
-        yield encoder.finish(generation.finish_reason, generation.usage)
+        yield encoder.finish(generation.usage)
     except RequestFailed as error:
         yield encoder.failed(error)
 

@@ -22,6 +22,7 @@ class Service:
     model: str
     fingerprint: str
     started: int
+    strict: bool
     phase: Callable[[], str]
     max_model_len: int | None = None
     pipeline: Pipeline | None = None

@@ -5,7 +5,7 @@ A test holds what chat_response writes against them, and schemathesis does so ov
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,13 +40,35 @@ class AnswerMessage(_Told):
     tool_calls: list[ToolCall] = []
 
 
+class TokenLogprob(_Told):
+    """A token, how likely it was, and its bytes."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChosenTokenLogprob(TokenLogprob):
+    """A token of the answer, and the likeliest at its place."""
+
+    top_logprobs: list[TokenLogprob]
+
+
+class Logprobs(_Told):
+    """The tokens of an answer or of a piece of it."""
+
+    content: list[ChosenTokenLogprob]
+    refusal: None
+
+
 class Choice(_Told):
-    """An answer, and why it ended."""
+    """An answer, and why it ended. `token_ids` is there when it was asked for."""
 
     index: int
     message: AnswerMessage
-    logprobs: dict[str, Any] | None
+    logprobs: Logprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"]
+    token_ids: list[int] = []
 
 
 class PromptTokens(_Told):
@@ -81,6 +103,7 @@ class ChatCompletion(_Told):
     system_fingerprint: str
     choices: list[Choice]
     usage: TokenUsage
+    prompt_token_ids: list[int] = []
 
 
 class CalledFunctionDelta(_Told):
@@ -114,8 +137,9 @@ class ChoiceDelta(_Told):
 
     index: int
     delta: AnswerDelta
-    logprobs: dict[str, Any] | None
+    logprobs: Logprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"] | None
+    token_ids: list[int] = []
 
 
 class ChatCompletionChunk(_Told):
@@ -128,6 +152,7 @@ class ChatCompletionChunk(_Told):
     system_fingerprint: str
     choices: list[ChoiceDelta]
     usage: TokenUsage | None = None
+    prompt_token_ids: list[int] = []
 
 
 class Failure(_Told):

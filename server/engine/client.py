@@ -10,12 +10,12 @@ from typing import Any
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.child_processes import prepare_children
 from server.engine.failures import translate
+from server.engine.logprobs import token_logprobs
 from server.engine.sampling import sampling_params
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.torchvision_ops import ensure
-from server.generation.conversation import Sampling
 from server.generation.errors import EngineDied, InvalidRequest
-from server.generation.ports import EngineDelta, Prompt
+from server.generation.ports import EngineDelta, Order, Prompt
 from server.settings import Settings
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
@@ -85,6 +85,7 @@ class VllmEngine:
         *,
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
+        cache_salt: str | None = None,
     ) -> Prompt:
         """See `server.generation.ports.Engine`."""
         from vllm.renderers.params import ChatParams, TokenizeParams
@@ -98,6 +99,7 @@ class VllmEngine:
                 ChatParams(chat_template_kwargs=arguments),
                 # The template writes every special token itself.
                 TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
+                prompt_extras=None if cache_salt is None else {"cache_salt": cache_salt},
             )
         except Exception as error:
             failure = translate(error)
@@ -105,20 +107,23 @@ class VllmEngine:
                 failure.param = failure.param or "messages"
             raise failure from error
         token_ids = engine_input["prompt_token_ids"]
-        return Prompt(engine_input, tokens=len(token_ids), thinking=self._ends_thinking(token_ids))
+        return Prompt(engine_input, len(token_ids), self._ends_thinking(token_ids), token_ids)
 
-    async def submit(
-        self, request_id: str, prompt: Prompt, sampling: Sampling, *, max_tokens: int, thinking: bool
-    ) -> VllmStream:
+    async def submit(self, request_id: str, prompt: Prompt, order: Order) -> VllmStream:
         """See `server.generation.ports.Engine`."""
-        params = sampling_params(sampling, self._defaults, max_tokens)
+        try:
+            params = sampling_params(order, self._defaults)
+        except Exception as error:
+            raise translate(error) from error
         # `add_request` and not `generate`: the latter is lazy, and its refusals would come after our 200.
         adding = asyncio.ensure_future(
             self._llm.add_request(
                 request_id,
                 prompt.engine_input,
                 params,
-                reasoning_parser_kwargs={"chat_template_kwargs": {"enable_thinking": thinking}},
+                # What the prompt says and not the request: a continued message may have ended its thinking.
+                reasoning_ended=not prompt.thinking,
+                reasoning_parser_kwargs={"chat_template_kwargs": {"enable_thinking": order.thinking}},
             )
         )
         try:
@@ -129,7 +134,7 @@ class VllmEngine:
             raise
         except Exception as error:
             raise translate(error) from error
-        return VllmStream(self._llm, queue)
+        return VllmStream(self._llm, queue, order.sampling.logprobs)
 
     async def stop(self, seconds: float) -> None:
         """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""
@@ -158,14 +163,15 @@ class VllmEngine:
 class VllmStream:
     """One request in vLLM's engine, read from its output collector."""
 
-    __slots__ = ("_finished", "_llm", "_queue")
+    __slots__ = ("_finished", "_llm", "_logprobs", "_queue")
 
-    def __init__(self, llm: Any, queue: Any) -> None:
+    def __init__(self, llm: Any, queue: Any, logprobs: int | None = None) -> None:
         self._llm = llm
         self._queue = queue
+        self._logprobs = logprobs
         self._finished = False
 
-    async def next(self) -> EngineDelta:
+    async def next(self) -> Sequence[EngineDelta]:
         """See `server.generation.ports.EngineStream`."""
         queue = self._queue
         try:
@@ -173,11 +179,21 @@ class VllmStream:
             output = queue.get_nowait() or await queue.get()
         except Exception as error:
             raise translate(error) from error
-        completion = output.outputs[0]
         self._finished = output.finished
-        return EngineDelta(
-            completion.text, completion.token_ids, completion.finish_reason, output.num_cached_tokens or 0
-        )
+        cached = output.num_cached_tokens or 0
+        return [
+            EngineDelta(
+                completion.text,
+                completion.token_ids,
+                completion.finish_reason,
+                cached,
+                completion.index,
+                ()
+                if self._logprobs is None
+                else token_logprobs(completion, self._llm.renderer.get_tokenizer(), self._logprobs),
+            )
+            for completion in output.outputs
+        ]
 
     def interrupt(self, error: Exception) -> None:
         """See `server.generation.ports.EngineStream`."""

@@ -1,20 +1,22 @@
-"""From the core's sampling to vLLM's."""
+"""From the core's order to vLLM's sampling parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from server.generation.conversation import Sampling
+from server.engine.constraints import structured_outputs
+from server.generation.ports import Order
 
 
-def sampling_params(sampling: Sampling, defaults: Mapping[str, Any], max_tokens: int) -> Any:
+def sampling_params(order: Order, defaults: Mapping[str, Any]) -> Any:
     """vLLM's SamplingParams; `defaults` are the checkpoint's own, used where neither request nor profile say.
 
     Streams and whole answers alike ask for deltas: there is one road, and the whole answer is put together at its end.
     """
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+    sampling = order.sampling
     chosen = {
         name: value
         for name in (
@@ -30,9 +32,16 @@ def sampling_params(sampling: Sampling, defaults: Mapping[str, Any], max_tokens:
     }
     return SamplingParams(
         **chosen,
+        n=order.answers,
         seed=sampling.seed,
         stop=list(sampling.stop) or None,
-        max_tokens=max_tokens,
+        stop_token_ids=list(sampling.stop_token_ids) or None,
+        include_stop_str_in_output=sampling.include_stop,
+        logit_bias=None if sampling.logit_bias is None else dict(sampling.logit_bias),
+        logprobs=sampling.logprobs,
+        structured_outputs=structured_outputs(order),
+        thinking_token_budget=order.thinking_budget,
+        max_tokens=order.max_tokens,
         min_tokens=sampling.min_tokens,
         ignore_eos=sampling.ignore_eos,
         # The markers of thinking and tool calls are the parser's to read; they may be special tokens in a checkpoint.

@@ -49,11 +49,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call; `parameters` is the JSON schema of its arguments object."""
+    """A function that the model may call; `parameters` is the JSON schema of its arguments object.
+
+    `strict` binds the model to that schema by a grammar.
+    """
 
     name: str
     description: str | None
     parameters: Mapping[str, Any]
+    strict: bool = False
 
     def for_template(self) -> dict[str, Any]:
         """OpenAI's JSON form, which is what chat templates print."""
@@ -65,8 +69,29 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Which tools may be called, and whether one must be. `names` None means all, `parallel` more than one call."""
+
+    required: bool = False
+    names: frozenset[str] | None = None
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A form that the answer must have; it never binds the thinking. `value` is None for `json_object`."""
+
+    kind: Literal["json_object", "json_schema", "regex", "choice", "grammar"]
+    value: Any = None
+    param: str = "response_format"
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. None means: the profile's default for the thinking mode, else the engine's."""
+    """How tokens are drawn. None means: the profile's default for the thinking mode, else the engine's.
+
+    `logprobs` is the number of likeliest tokens to tell beside each chosen one; None tells nothing.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -77,8 +102,12 @@ class Sampling:
     repetition_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop: bool = False
     min_tokens: int = 0
     ignore_eos: bool = False
+    logit_bias: Mapping[int, float] | None = None
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +115,21 @@ class Conversation:
     """A whole request: what to answer and how.
 
     `thinking` None leaves the choice to the profile. `max_tokens` counts thinking and answer together; None takes the
-    profile's limit or what is left of the context.
+    profile's limit or what is left of the context. `thinking_budget` bounds the thinking's tokens; `effort` asks for
+    the profile's budget of that name. `answers` is how many to draw. `continue_final` goes on with the last message
+    instead of starting a new one. Only requests of the same `cache_salt` share cached prefixes.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    structure: Structure | None = None
     thinking: bool | None = None
+    thinking_budget: int | None = None
+    effort: str | None = None
+    answers: int = 1
+    continue_final: bool = False
+    cache_salt: str | None = None
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None

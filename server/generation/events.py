@@ -6,7 +6,10 @@ transport: the same list of events makes a streamed answer and a whole one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from server.generation.ports import TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,17 @@ class ToolCallEnd:
     """The call is whole; its fragments now parse as JSON."""
 
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one engine delta brought to one answer. `finish_reason` is set on the answer's last batch."""
+
+    answer: int
+    events: Sequence[OutputEvent]
+    token_ids: Sequence[int]
+    logprobs: Sequence[TokenLogprob] = ()
+    finish_reason: str | None = None
 
 
 OutputEvent = ReasoningDelta | TextDelta | ToolCallStart | ToolCallArguments | ToolCallEnd

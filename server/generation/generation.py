@@ -1,19 +1,19 @@
-"""A request that the engine has accepted: its events as they come, its usage, and its one end."""
+"""A request that the engine has accepted: its answers' events as they come, its usage, and its one end."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from server.generation.errors import EngineFailed, Interrupted, RequestFailed
-from server.generation.events import OutputEvent, ToolCallStart
+from server.generation.events import Batch, ToolCallStart
 from server.generation.output_parser import OutputParser
-from server.generation.ports import EngineStream, Permit, Prompt
+from server.generation.ports import EngineDelta, EngineStream, Permit, Prompt
 
 
 @dataclass(slots=True)
 class Usage:
-    """Token counts. `reasoning` is part of `completion`, `cached` (prefix-cache hits) part of `prompt`."""
+    """Token counts, of all answers. `reasoning` is part of `completion`, `cached` (prefix-cache hits) of `prompt`."""
 
     prompt: int
     cached: int = 0
@@ -21,52 +21,58 @@ class Usage:
     reasoning: int = 0
 
 
-class Generation:
-    """Read its `events` once; close it whatever happens.
+class _Answer:
+    """One of the answers while it is made."""
 
-    `finish_reason` is set when the iteration has ended by itself: "stop", "length" or "tool_calls".
-    """
+    __slots__ = ("called_tool", "finish_reason", "parser", "thinking")
+
+    def __init__(self, parser: OutputParser, thinking: bool) -> None:
+        self.parser = parser
+        self.thinking = thinking
+        self.called_tool = False
+        self.finish_reason: str | None = None
+
+
+class Generation:
+    """Read its `events` once; close it whatever happens. `new_parser` makes the parser of each of its answers."""
 
     def __init__(
         self,
         stream: EngineStream,
-        parser: OutputParser,
+        new_parser: Callable[[], OutputParser],
         permit: Permit,
         prompt: Prompt,
         think_end_token: int | None,
+        *,
+        answers: int = 1,
     ) -> None:
         self._stream = stream
-        self._parser = parser
         self._permit = permit
         self._think_end = think_end_token
-        self._thinking = prompt.thinking
-        self._called_tool = False
+        self._answers = [_Answer(new_parser(), prompt.thinking) for _ in range(answers)]
+        self._unfinished = answers
+        self.prompt_token_ids = prompt.token_ids
         self.usage = Usage(prompt=prompt.tokens)
-        self.finish_reason: str | None = None
 
-    async def events(self) -> AsyncGenerator[list[OutputEvent], None]:
-        """Batches of events, one for each engine delta that has any.
+    @property
+    def finish_reasons(self) -> list[str | None]:
+        """How each answer ended: "stop", "length" or "tool_calls"; None while it is being made."""
+        return [answer.finish_reason for answer in self._answers]
 
-        Raises EngineDied, EngineFailed or Interrupted; the events before it stand.
+    async def events(self) -> AsyncGenerator[Batch, None]:
+        """One batch for each engine delta, also where no event is ready yet: its tokens were made all the same.
+
+        Raises EngineDied, EngineFailed or Interrupted; the batches before it stand.
         """
         try:
-            while self.finish_reason is None:
-                delta = await self._stream.next()
-                self._count(delta.token_ids, delta.cached_tokens)
-                events = self._parser.feed(delta.text)
-                if delta.finish_reason is not None:
-                    events = [*events, *self._parser.finish()]
-                self._called_tool = self._called_tool or any(isinstance(event, ToolCallStart) for event in events)
-                # A call inside the thinking ends it without `</think>`.
-                self._thinking = self._thinking and not self._called_tool
-                if delta.finish_reason is not None:
-                    self.finish_reason = self._finished_by(delta.finish_reason)
-                if events:
-                    yield events
+            while self._unfinished:
+                for delta in await self._stream.next():
+                    yield self._read(delta)
         except RequestFailed as error:
             self._permit.end(error.outcome)
             raise
-        self._permit.end(self.finish_reason)
+        # The first answer stands for all where the metrics count how a request ended.
+        self._permit.end(self._answers[0].finish_reason or "stop")
 
     async def close(self, outcome: str = "client_gone") -> None:
         """Frees the engine's sequence and ends the permit, if the iteration has not ended by itself."""
@@ -75,22 +81,37 @@ class Generation:
         finally:
             self._permit.end(outcome)
 
-    def _finished_by(self, reason: str) -> str:
-        if reason == "stop":
-            return "tool_calls" if self._called_tool else "stop"
-        if reason == "length":
-            return "length"
-        if reason == "abort":
-            raise Interrupted("The server ended this request before it was finished.")
-        raise EngineFailed(f"The engine ended this request with {reason!r}.")
+    def _read(self, delta: EngineDelta) -> Batch:
+        answer = self._answers[delta.answer]
+        self._count(answer, delta.token_ids, delta.cached_tokens)
+        events = answer.parser.feed(delta.text)
+        if delta.finish_reason is not None:
+            events = [*events, *answer.parser.finish()]
+        answer.called_tool = answer.called_tool or any(isinstance(event, ToolCallStart) for event in events)
+        # A call inside the thinking ends it without `</think>`.
+        answer.thinking = answer.thinking and not answer.called_tool
+        if delta.finish_reason is not None:
+            answer.finish_reason = _finished_by(delta.finish_reason, called_tool=answer.called_tool)
+            self._unfinished -= 1
+        return Batch(delta.answer, events, delta.token_ids, delta.logprobs, answer.finish_reason)
 
-    def _count(self, token_ids: Sequence[int], cached: int) -> None:
+    def _count(self, answer: _Answer, token_ids: Sequence[int], cached: int) -> None:
         self.usage.completion += len(token_ids)
         self.usage.cached = max(self.usage.cached, cached)
-        if not self._thinking:
+        if not answer.thinking:
             return
         if self._think_end is not None and self._think_end in token_ids:
             self.usage.reasoning += token_ids.index(self._think_end)
-            self._thinking = False
+            answer.thinking = False
         else:
             self.usage.reasoning += len(token_ids)
+
+
+def _finished_by(reason: str, *, called_tool: bool) -> str:
+    if reason == "stop":
+        return "tool_calls" if called_tool else "stop"
+    if reason == "length":
+        return "length"
+    if reason == "abort":
+        raise Interrupted("The server ended this request before it was finished.")
+    raise EngineFailed(f"The engine ended this request with {reason!r}.")

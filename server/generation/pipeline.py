@@ -11,19 +11,23 @@ from server.generation.conversation import Conversation, Sampling
 from server.generation.errors import ContextTooLong, InvalidRequest
 from server.generation.generation import Generation
 from server.generation.output_parser import OutputParser
-from server.generation.ports import Engine, ImageDecoder, Permit, Prompt
+from server.generation.ports import Engine, ImageDecoder, Order, Permit, Prompt
 from server.generation.template_messages import template_messages
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request gets that does not say: from the profile. `max_tokens` None means what the context leaves."""
+    """What a request gets that does not say: from the profile. `max_tokens` None means what the context leaves.
+
+    `effort_budgets` are the thinking tokens that each effort may cost, None without end, 0 no thinking at all.
+    """
 
     thinking: bool
     max_tokens: int | None
     sampling_thinking: Sampling
     sampling_direct: Sampling
     max_images: int
+    effort_budgets: Mapping[str, int | None]
 
 
 class Pipeline:
@@ -39,22 +43,31 @@ class Pipeline:
 
         Raises RequestFailed. When it raises, the permit is still the caller's to end.
         """
-        thinking = self._defaults.thinking if conversation.thinking is None else conversation.thinking
+        thinking, budget = thinking_and_budget(conversation, self._defaults)
         prompt = await self._prepare(conversation, thinking)
-        max_tokens = self._max_tokens(conversation, prompt)
-        defaults = self._defaults.sampling_thinking if thinking else self._defaults.sampling_direct
-        stream = await self._engine.submit(
-            request_id,
-            prompt,
-            with_defaults(conversation.sampling, defaults),
-            max_tokens=max_tokens,
+        order = Order(
+            sampling=with_defaults(
+                conversation.sampling, self._defaults.sampling_thinking if thinking else self._defaults.sampling_direct
+            ),
+            max_tokens=self._max_tokens(conversation, prompt),
             thinking=thinking,
+            thinking_budget=budget if prompt.thinking else None,
+            answers=conversation.answers,
+            tools=conversation.tools,
+            tool_choice=conversation.tool_choice,
+            structure=conversation.structure,
         )
+        stream = await self._engine.submit(request_id, prompt, order)
         permit.on_interrupt(stream.interrupt)
-        parser = OutputParser(
-            thinking=prompt.thinking, tools={tool.name: tool.parameters for tool in conversation.tools}
+        tools = {tool.name: tool.parameters for tool in conversation.tools}
+        return Generation(
+            stream,
+            lambda: OutputParser(thinking=prompt.thinking, tools=tools),
+            permit,
+            prompt,
+            self._engine.think_end_token,
+            answers=conversation.answers,
         )
-        return Generation(stream, parser, permit, prompt, self._engine.think_end_token)
 
     async def _prepare(self, conversation: Conversation, thinking: bool) -> Prompt:
         images = conversation.images
@@ -65,11 +78,14 @@ class Pipeline:
                 code="too_many_images",
             )
         decoded = dict(zip(images, await asyncio.gather(*map(self._decoder.decode, images)), strict=True))
-        arguments: Mapping[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
+        arguments: dict[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
+        if conversation.continue_final:
+            arguments |= {"add_generation_prompt": False, "continue_final_message": True}
         return await self._engine.render(
             template_messages(conversation, decoded),
             tools=[tool.for_template() for tool in conversation.tools],
             template_arguments=arguments,
+            cache_salt=conversation.cache_salt,
         )
 
     def _max_tokens(self, conversation: Conversation, prompt: Prompt) -> int:
@@ -90,6 +106,25 @@ class Pipeline:
                 param=conversation.max_tokens_param,
             )
         return wanted
+
+
+def thinking_and_budget(conversation: Conversation, defaults: Defaults) -> tuple[bool, int | None]:
+    """Whether to think, and in how many tokens at most (None: without end).
+
+    What the request says outright wins over its effort, and that over the profile's default. A budget of 0 is no
+    thinking. Raises InvalidRequest for an effort that the profile does not know.
+    """
+    thinking, budget = conversation.thinking, conversation.thinking_budget
+    if conversation.effort is not None:
+        if conversation.effort not in defaults.effort_budgets:
+            known = ", ".join(defaults.effort_budgets)
+            raise InvalidRequest(f"Invalid 'reasoning_effort': it must be one of {known}.", param="reasoning_effort")
+        effort_budget = defaults.effort_budgets[conversation.effort]
+        budget = effort_budget if budget is None else budget
+        thinking = effort_budget != 0 if thinking is None else thinking
+    if budget == 0:
+        return False, None
+    return (defaults.thinking if thinking is None else thinking), budget
 
 
 def with_defaults(sampling: Sampling, defaults: Sampling) -> Sampling:

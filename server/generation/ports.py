@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from PIL.Image import Image
 
-from server.generation.conversation import ImagePart, Sampling
+from server.generation.conversation import ImagePart, Sampling, Structure, Tool, ToolChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +30,52 @@ class Prompt:
     engine_input: Any
     tokens: int
     thinking: bool
+    token_ids: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the engine is to do with a prompt. `tools` and `tool_choice` bind calls, `structure` binds the answer."""
+
+    sampling: Sampling
+    max_tokens: int
+    thinking: bool
+    thinking_budget: int | None = None
+    answers: int = 1
+    tools: Sequence[Tool] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    structure: Structure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token as text and bytes, its natural log probability, and the likeliest tokens at its place."""
+
+    token: str
+    encoded: bytes
+    logprob: float
+    top: Sequence[TokenLogprob] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EngineDelta:
-    """What the engine made since the last delta: usually one token, more when the reader lags or it speculates."""
+    """What the engine made since the last delta of one answer: usually one token, more when the reader lags or it
+    speculates. `answer` counts from 0; `logprobs` has one entry a token if they were asked for.
+    """
 
     text: str
     token_ids: Sequence[int]
     finish_reason: str | None
     cached_tokens: int
+    answer: int = 0
+    logprobs: Sequence[TokenLogprob] = ()
 
 
 class EngineStream(Protocol):
     """One accepted request in the engine."""
 
-    async def next(self) -> EngineDelta:
-        """The next delta. Raises EngineDied, EngineFailed or what `interrupt` was given."""
+    async def next(self) -> Sequence[EngineDelta]:
+        """The next deltas, at most one an answer. Raises EngineDied, EngineFailed or what `interrupt` was given."""
 
     def interrupt(self, error: Exception) -> None:
         """Makes the pending or next `next` raise `error`."""
@@ -72,15 +101,14 @@ class Engine(Protocol):
         *,
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
+        cache_salt: str | None = None,
     ) -> Prompt:
         """Applies the chat template, tokenises and prepares images. Raises InvalidRequest.
 
         Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`.
         """
 
-    async def submit(
-        self, request_id: str, prompt: Prompt, sampling: Sampling, *, max_tokens: int, thinking: bool
-    ) -> EngineStream:
+    async def submit(self, request_id: str, prompt: Prompt, order: Order) -> EngineStream:
         """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied."""
 
 

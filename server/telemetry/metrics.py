@@ -11,6 +11,7 @@ REQUESTS = Counter(
     "Requests that were let in or refused, by how they ended.",
     ["outcome"],
 )
+IGNORED_PARAMETERS = Counter("qwend_ignored_parameters", "Request fields that are not known and had no effect.")
 IN_FLIGHT = Gauge("qwend_requests_in_flight", "Requests that hold a permit: being prepared or generated.")
 STARTUP_SECONDS = Gauge("qwend_startup_phase_seconds", "How long each phase of the last start took.", ["phase"])
 

@@ -64,7 +64,8 @@ CASES: dict[str, tuple[Any, int, str, str | None]] = {
     "image by http": (image("http://127.0.0.1/x.png"), 400, "invalid_image", "messages[0].content[0].image_url.url"),
     "tool without name": (tools({}), 400, "missing_required_parameter", "tools[0].function.name"),
     "tool with a bad name": (tools({"name": "a b"}), 400, "invalid_value", "tools[0].function.name"),
-    "more answers than one": (body(n=2), 400, "invalid_value", "n"),
+    "no answer": (body(n=0), 400, "invalid_value", "n"),
+    "too many answers": (body(n=1000), 400, "invalid_value", "n"),
     "foreign template": (
         body(chat_template_kwargs={"chat_template": "x"}),
         400,

@@ -8,7 +8,7 @@ import pytest
 from server.dialects.chat_request import ChatRequest, to_conversation
 from server.dialects.limits import Limits
 from server.dialects.parsing import parse_body
-from server.generation.conversation import Conversation, ImagePart, TextPart
+from server.generation.conversation import Conversation, ImagePart, TextPart, ToolChoice
 from server.generation.errors import InvalidRequest
 from server.generation.template_messages import template_messages
 
@@ -47,14 +47,39 @@ def tool(name: str, **function: Any) -> dict[str, Any]:
         ({"seed": 2**64}, "seed"),
         ({"stop": ["a"] * 17}, "stop"),
         ({"stop": [1]}, "stop[0]"),
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"stop_token_ids": list(range(129))}, "stop_token_ids"),
+        ({"thinking_budget": -1}, "thinking_budget"),
+        ({"cache_salt": ""}, "cache_salt"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"functions": []}, "functions"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"modalities": ["audio"]}, "modalities[0]"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
+        ({"structured_outputs": {"xml": "x"}}, "structured_outputs.xml"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_choice"),
+        ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
         ({"stream": "yes"}, "stream"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
         ({"tools": [tool("bad name")]}, "tools[0].function.name"),
         ({"tools": [tool("f", parameters=[])]}, "tools[0].function.parameters"),
         ({"tools": [tool("f")] * 4}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"tool_choice": "some", "tools": [tool("f")]}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [tool("f")]}, "tool_choice"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("g")]}}},
+            "tool_choice",
+        ),
         ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, "chat_template_kwargs.chat_template"),
         ({"chat_template_kwargs": {"enable_thinking": 1}}, "chat_template_kwargs.enable_thinking"),
         ({"enable_thinking": True, "chat_template_kwargs": {"enable_thinking": False}}, "enable_thinking"),
@@ -146,3 +171,73 @@ def test_parts_that_would_reach_the_engine_unchecked_are_refused() -> None:
 def test_tool_choice_none_hides_the_tools() -> None:
     assert conversation(tools=[tool("f")], tool_choice="none").tools == ()
     assert [each.name for each in conversation(tools=[tool("f")]).tools] == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "expected"),
+    [
+        (None, None, ToolChoice()),
+        ("auto", False, ToolChoice(parallel=False)),
+        ("required", None, ToolChoice(required=True)),
+        ({"type": "function", "function": {"name": "g"}}, None, ToolChoice(True, frozenset({"g"}), parallel=False)),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("f")]}},
+            None,
+            ToolChoice(names=frozenset({"f"})),
+        ),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [tool("f"), tool("g")]}},
+            True,
+            ToolChoice(True, frozenset({"f", "g"})),
+        ),
+    ],
+)
+def test_tool_choices(choice: Any, parallel: bool | None, expected: ToolChoice) -> None:
+    parsed = conversation(tools=[tool("f"), tool("g")], tool_choice=choice, parallel_tool_calls=parallel)
+    assert parsed.tool_choice == expected
+    # The prompt shows all of them whatever the choice, so that its cached prefix stays.
+    assert [each.name for each in parsed.tools] == ["f", "g"]
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "value"),
+    [
+        ({"response_format": {"type": "json_object"}}, "json_object", None),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
+            "json_schema",
+            SCHEMA,
+        ),
+        ({"structured_outputs": {"json": SCHEMA}}, "json_schema", SCHEMA),
+        ({"structured_outputs": {"regex": "a+"}}, "regex", "a+"),
+        ({"guided_json": SCHEMA}, "json_schema", SCHEMA),
+        ({"guided_choice": ["a", "b"]}, "choice", ["a", "b"]),
+        ({"guided_grammar": "root ::= x"}, "grammar", "root ::= x"),
+    ],
+)
+def test_forms_of_the_answer(fields: dict[str, Any], kind: str, value: Any) -> None:
+    structure = conversation(**fields).structure
+    assert structure is not None
+    assert (structure.kind, structure.value) == (kind, value)
+
+
+def test_plain_text_is_no_form() -> None:
+    assert conversation(response_format={"type": "text"}).structure is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "budget"),
+    [({}, None), ({"thinking_budget": 5}, 5), ({"thinking_token_budget": 7}, 7), ({"thinking_token_budget": -1}, None)],
+)
+def test_thinking_budgets(fields: dict[str, Any], budget: int | None) -> None:
+    assert conversation(**fields).thinking_budget == budget
+
+
+def test_sampling_extensions() -> None:
+    sampling = conversation(logit_bias={"5": -100.0}, logprobs=True, top_logprobs=3, stop_token_ids=[9]).sampling
+    assert (sampling.logit_bias, sampling.logprobs, sampling.stop_token_ids) == ({5: -100.0}, 3, (9,))
+    assert conversation(logprobs=True).sampling.logprobs == 0
+    assert conversation().sampling.logprobs is None

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from server.dialects.chat_response import ChatAnswer, StreamEncoder, WholeAnswer
+from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer
 from server.generation.errors import EngineDied
 from server.generation.events import (
+    Batch,
     OutputEvent,
     ReasoningDelta,
     TextDelta,
@@ -17,6 +18,7 @@ from server.generation.events import (
     ToolCallStart,
 )
 from server.generation.generation import Usage
+from server.generation.ports import TokenLogprob
 
 USAGE = Usage(prompt=7, cached=4, completion=5, reasoning=2)
 ANSWERS: dict[str, list[list[OutputEvent]]] = {
@@ -32,9 +34,14 @@ ANSWERS: dict[str, list[list[OutputEvent]]] = {
 }
 
 
+def finished(batches: list[list[OutputEvent]]) -> list[Batch]:
+    """As the generation gives them: the last one with its reason."""
+    return [*(Batch(0, events, [1]) for events in batches), Batch(0, [], [2], finish_reason="stop")]
+
+
 def frames(batches: list[list[OutputEvent]], *, include_usage: bool) -> list[dict[str, Any]]:
     encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=include_usage)
-    raw = encoder.start() + b"".join(map(encoder.events, batches)) + encoder.finish("stop", USAGE)
+    raw = encoder.start() + b"".join(map(encoder.batch, finished(batches))) + encoder.finish(USAGE)
     assert raw.endswith(b"data: [DONE]\n\n")
     return [json.loads(each.removeprefix("data: ")) for each in raw.decode().split("\n\n")[:-2]]
 
@@ -57,9 +64,9 @@ def test_frames_are_openai_chunks_that_add_up_to_the_whole_answer(name: str, inc
                 seen["arguments"] += call.function.arguments or ""
                 seen["ids"] += [call.id] if call.id else []
     whole = WholeAnswer(ChatAnswer("m", "fp"))
-    for batch in ANSWERS[name]:
+    for batch in finished(ANSWERS[name]):
         whole.add(batch)
-    message = ChatCompletion.model_validate_json(whole.encode("stop", USAGE)).choices[0].message
+    message = ChatCompletion.model_validate_json(whole.encode(["stop"], USAGE)).choices[0].message
     assert text == (message.content or "")
     assert reasoning == (message.model_extra["reasoning"] or "")
     whole_calls = [(call.function.name, call.function.arguments) for call in message.tool_calls or []]
@@ -91,9 +98,9 @@ def test_the_finish_reason_comes_once() -> None:
 def test_content_is_null_with_calls_only_and_empty_with_nothing() -> None:
     for name, content in (("tools", None), ("nothing", "")):
         whole = WholeAnswer(ChatAnswer("m", "fp"))
-        for batch in ANSWERS[name]:
+        for batch in finished(ANSWERS[name]):
             whole.add(batch)
-        assert json.loads(whole.encode("stop", USAGE))["choices"][0]["message"]["content"] == content
+        assert json.loads(whole.encode(["stop"], USAGE))["choices"][0]["message"]["content"] == content
 
 
 def test_a_failure_is_one_error_event() -> None:
@@ -101,3 +108,58 @@ def test_a_failure_is_one_error_event() -> None:
     assert json.loads(frame.removeprefix(b"data: ")) == {
         "error": {"message": "gone", "type": "server_error", "param": None, "code": "engine_dead"}
     }
+
+
+def test_answers_beside_each_other_keep_their_index() -> None:
+    batches = [
+        Batch(1, [TextDelta("b")], [1]),
+        Batch(0, [TextDelta("a")], [2], finish_reason="stop"),
+        Batch(1, [], [3], finish_reason="length"),
+    ]
+    encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=False, answers=2)
+    raw = encoder.start() + b"".join(map(encoder.batch, batches)) + encoder.finish(USAGE)
+    seen: dict[int, list[Any]] = {0: [], 1: []}
+    for each in raw.decode().split("\n\n")[:-2]:
+        choice = ChatCompletionChunk.model_validate_json(each.removeprefix("data: ")).choices[0]
+        seen[choice.index].append(choice.delta.content or choice.finish_reason)
+    assert seen == {0: [None, "a", "stop"], 1: [None, "b", "length"]}
+    whole = WholeAnswer(ChatAnswer("m", "fp"), 2)
+    for batch in batches:
+        whole.add(batch)
+    choices = ChatCompletion.model_validate_json(whole.encode(["stop", "length"], USAGE)).choices
+    assert [(choice.index, choice.message.content, choice.finish_reason) for choice in choices] == [
+        (0, "a", "stop"),
+        (1, "b", "length"),
+    ]
+
+
+def test_logprobs_and_token_ids_lose_no_token_that_showed_nothing() -> None:
+    def told(token: str) -> TokenLogprob:
+        return TokenLogprob(token, token.encode(), -0.5, [TokenLogprob(token, token.encode(), -0.5)])
+
+    batches = [
+        Batch(0, [ReasoningDelta("hm")], [1], [told("hm")]),
+        Batch(0, [], [2], [told("</think>")]),
+        Batch(0, [TextDelta("a"), TextDelta("b")], [3, 4], [told("a"), told("é")]),
+        Batch(0, [], [5], [told("<|im_end|>")], finish_reason="stop"),
+    ]
+    shown = Shown(reasoning=False, logprobs=True, token_ids=True)
+    encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=False, shown=shown)
+    raw = encoder.start([7, 8]) + b"".join(map(encoder.batch, batches)) + encoder.finish(USAGE)
+    chunks = [json.loads(each.removeprefix("data: ")) for each in raw.decode().split("\n\n")[:-2]]
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert chunks[0]["prompt_token_ids"] == [7, 8]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert [token for choice in choices for token in choice.get("token_ids", [])] == [1, 2, 3, 4, 5]
+    streamed = [entry for choice in choices if choice["logprobs"] for entry in choice["logprobs"]["content"]]
+    assert "reasoning" not in raw.decode()
+    whole = WholeAnswer(ChatAnswer("m", "fp"), shown=shown)
+    for batch in batches:
+        whole.add(batch)
+    body = json.loads(whole.encode(["stop"], USAGE, [7, 8]))
+    choice = ChatCompletion.model_validate(body).choices[0]
+    assert choice.logprobs is not None
+    assert body["choices"][0]["logprobs"]["content"] == streamed
+    assert [(entry.token, entry.bytes) for entry in choice.logprobs.content or []][3] == ("é", [195, 169])
+    assert (body["prompt_token_ids"], body["choices"][0]["token_ids"]) == ([7, 8], [1, 2, 3, 4, 5])
+    assert body["choices"][0]["message"]["reasoning"] is None

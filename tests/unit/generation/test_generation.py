@@ -21,11 +21,11 @@ class ScriptedStream:
         self.script = list(script)
         self.closed = 0
 
-    async def next(self) -> EngineDelta:
+    async def next(self) -> list[EngineDelta]:
         step = self.script.pop(0)
         if isinstance(step, Exception):
             raise step
-        return step
+        return [step]
 
     def interrupt(self, error: Exception) -> None:
         self.script.insert(0, error)
@@ -49,15 +49,43 @@ def delta(text: str, tokens: list[int], finish: str | None = None, cached: int =
     return EngineDelta(text, tokens, finish, cached)
 
 
-def generation(script: list[EngineDelta | Exception], *, thinking: bool = True) -> tuple[Generation, RecordingPermit]:
+def generation(
+    script: list[EngineDelta | Exception], *, thinking: bool = True, answers: int = 1
+) -> tuple[Generation, RecordingPermit]:
     permit = RecordingPermit()
-    parser = OutputParser(thinking=thinking, tools={"get_weather": SCHEMA})
     prompt = Prompt(engine_input=None, tokens=10, thinking=thinking)
-    return Generation(ScriptedStream(script), parser, permit, prompt, THINK_END), permit
+    running = Generation(
+        ScriptedStream(script),
+        lambda: OutputParser(thinking=thinking, tools={"get_weather": SCHEMA}),
+        permit,
+        prompt,
+        THINK_END,
+        answers=answers,
+    )
+    return running, permit
 
 
 async def everything(running: Generation) -> list[OutputEvent]:
-    return [event async for batch in running.events() for event in batch]
+    return [event async for batch in running.events() for event in batch.events]
+
+
+async def test_answers_beside_each_other_do_not_mix() -> None:
+    script: list[EngineDelta | Exception] = [
+        EngineDelta("a</think>one", [1, THINK_END, 2], None, 0, answer=0),
+        EngineDelta("b", [3], None, 0, answer=1),
+        EngineDelta("", [4], "length", 0, answer=0),
+        EngineDelta("c</think>two", [5, THINK_END, 6], "stop", 0, answer=1),
+    ]
+    running, permit = generation(script, answers=2)
+    batches = [batch async for batch in running.events()]
+    texts = ["", ""]
+    for batch in batches:
+        texts[batch.answer] += "".join(event.text for event in batch.events if isinstance(event, TextDelta))
+    assert texts == ["one", "two"]
+    assert running.finish_reasons == ["length", "stop"]
+    assert [batch.finish_reason for batch in batches] == [None, None, "length", "stop"]
+    assert (running.usage.completion, running.usage.reasoning) == (8, 3)
+    assert permit.outcomes == ["length"]
 
 
 async def test_events_usage_and_outcome_of_a_thinking_answer() -> None:
@@ -72,7 +100,7 @@ async def test_events_usage_and_outcome_of_a_thinking_answer() -> None:
     events = await everything(running)
     assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "hm"
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "7"
-    assert running.finish_reason == "stop"
+    assert running.finish_reasons[0] == "stop"
     usage = running.usage
     assert (usage.prompt, usage.cached, usage.completion, usage.reasoning) == (10, 4, 7, 3)
     assert permit.outcomes == ["stop"]
@@ -81,7 +109,7 @@ async def test_events_usage_and_outcome_of_a_thinking_answer() -> None:
 async def test_without_thinking_no_token_counts_as_reasoning() -> None:
     running, _ = generation([delta("7", [1]), delta("", [2], finish="length")], thinking=False)
     await everything(running)
-    assert (running.usage.reasoning, running.finish_reason) == (0, "length")
+    assert (running.usage.reasoning, running.finish_reasons[0]) == (0, "length")
 
 
 async def test_a_call_inside_the_thinking_ends_it() -> None:
@@ -96,7 +124,7 @@ async def test_a_tool_call_finishes_as_tool_calls_but_a_cut_one_as_length() -> N
     for reason, expected in (("stop", "tool_calls"), ("length", "length")):
         running, permit = generation([delta(call, [1], finish=reason)], thinking=False)
         assert any(isinstance(event, ToolCallStart) for event in await everything(running))
-        assert running.finish_reason == expected
+        assert running.finish_reasons[0] == expected
         assert permit.outcomes == [expected]
 
 
@@ -117,7 +145,7 @@ async def test_what_ends_it_early_is_its_outcome(
     with pytest.raises(raised):
         await everything(running)
     assert permit.outcomes == [outcome]
-    assert running.finish_reason is None
+    assert running.finish_reasons[0] is None
 
 
 async def test_closing_frees_the_engine_and_the_permit() -> None:

@@ -1,0 +1,164 @@
+"""Messages and tools of OpenAI's chat completions: their wire models, and what they are in the core."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.generation.conversation import ImagePart, Message, Part, Role, TextPart, Tool, ToolCall
+
+_NAME = r"^[a-zA-Z0-9_.:-]{1,128}$"
+
+
+class Wire(BaseModel):
+    """A part of a request; fields that nobody knows are passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class TextPartIn(Wire):
+    """A text part of a message."""
+
+    type: Literal["text", "input_text"]
+    text: str
+
+
+class RefusalPartIn(Wire):
+    """What the assistant said instead of an answer; read as text."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrlIn(Wire):
+    """Where an image is. `detail` has no effect yet."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePartIn(Wire):
+    """An image part of a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrlIn
+
+
+PartIn = Annotated[TextPartIn | RefusalPartIn | ImagePartIn, Field(discriminator="type")]
+
+
+class FunctionCallIn(Wire):
+    """Name and arguments of an earlier call; arguments are JSON in a string, or the object itself."""
+
+    name: str = Field(pattern=_NAME)
+    arguments: str | dict[str, Any] | None = None
+
+
+class ToolCallIn(Wire):
+    """An earlier call by the assistant."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: FunctionCallIn
+
+
+class SystemMessageIn(Wire):
+    """Instructions; `developer` is OpenAI's newer word for `system`."""
+
+    role: Literal["system", "developer"]
+    content: str | list[PartIn]
+
+
+class UserMessageIn(Wire):
+    """What the user says or shows."""
+
+    role: Literal["user"]
+    content: str | list[PartIn]
+
+
+class AssistantMessageIn(Wire):
+    """What the model said earlier; its thinking under either of the two names in use."""
+
+    role: Literal["assistant"]
+    content: str | list[PartIn] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallIn] | None = None
+
+
+class ToolMessageIn(Wire):
+    """The result of a tool call."""
+
+    role: Literal["tool"]
+    content: str | list[PartIn]
+    tool_call_id: str | None = None
+
+
+MessageIn = Annotated[SystemMessageIn | UserMessageIn | AssistantMessageIn | ToolMessageIn, Field(discriminator="role")]
+
+
+class FunctionIn(Wire):
+    """A function that the model may call."""
+
+    name: str = Field(pattern=_NAME)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolIn(Wire):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"]
+    function: FunctionIn
+
+
+def to_tool(tool: ToolIn) -> Tool:
+    """The tool in the core's terms."""
+    function = tool.function
+    parameters = function.parameters or {"type": "object", "properties": {}}
+    return Tool(function.name, function.description, parameters, bool(function.strict))
+
+
+def to_message(index: int, message: Any) -> Message:
+    """The message in the core's terms; `index` is its place, for errors."""
+    role: Role = "system" if message.role == "developer" else message.role
+    content = _content(message.content, f"messages[{index}].content")
+    if not isinstance(message, AssistantMessageIn):
+        return Message(role, content, tool_call_id=getattr(message, "tool_call_id", None))
+    return Message(
+        role,
+        content,
+        reasoning=message.reasoning if message.reasoning is not None else message.reasoning_content,
+        tool_calls=tuple(_call(call) for call in message.tool_calls or ()),
+    )
+
+
+def _content(content: str | list[Any] | None, param: str) -> str | tuple[Part, ...]:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return tuple(_part(part, f"{param}[{index}]") for index, part in enumerate(content))
+
+
+def _part(part: Any, param: str) -> Part:
+    if isinstance(part, ImagePartIn):
+        return ImagePart(part.image_url.url, f"{param}.image_url.url")
+    return TextPart(part.refusal if isinstance(part, RefusalPartIn) else part.text)
+
+
+def _call(call: ToolCallIn) -> ToolCall:
+    return ToolCall(call.id, call.function.name, _arguments(call.function.arguments))
+
+
+def _arguments(arguments: str | dict[str, Any] | None) -> Mapping[str, Any]:
+    """The arguments object. What the model once garbled lives on in the history, so it is no error: it reads as {}."""
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments)
+        except ValueError:
+            return {}
+        return parsed if isinstance(parsed, dict) else {}
+    return arguments or {}

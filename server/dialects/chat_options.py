@@ -1,0 +1,158 @@
+"""Nested options of OpenAI's chat completions request, and vLLM's and Alibaba's additions to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.dialects.chat_messages import Wire
+from server.generation.conversation import Structure, ToolChoice
+from server.generation.errors import InvalidRequest
+
+# A schema or grammar is compiled before it runs; what is larger than this takes longer than anyone waits.
+_LONGEST_PATTERN = 8192
+_LONGEST_GRAMMAR = 65536
+_MOST_CHOICES = 1024
+
+
+class StreamOptionsIn(Wire):
+    """Options of a streamed answer."""
+
+    include_usage: bool = False
+    continuous_usage_stats: Literal[False] | None = None
+    include_obfuscation: bool | None = None
+
+
+class ChatTemplateArgumentsIn(BaseModel):
+    """Arguments of the chat template. Others could replace the template or its inputs and are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    enable_thinking: bool | None = None
+    preserve_thinking: bool | None = None
+    add_vision_id: bool | None = None
+
+
+class JsonSchemaIn(Wire):
+    """A named schema; the answer keeps to it whether it is `strict` or not."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class TextFormatIn(Wire):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormatIn(Wire):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormatIn(Wire):
+    """JSON by a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchemaIn
+
+
+ResponseFormatIn = Annotated[TextFormatIn | JsonObjectFormatIn | JsonSchemaFormatIn, Field(discriminator="type")]
+
+
+class StructuredOutputsIn(Wire):
+    """vLLM's way to say it; exactly one of these."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    json_: dict[str, Any] | None = Field(None, alias="json")
+    regex: str | None = Field(None, max_length=_LONGEST_PATTERN)
+    choice: list[str] | None = Field(None, min_length=1, max_length=_MOST_CHOICES)
+    grammar: str | None = Field(None, max_length=_LONGEST_GRAMMAR)
+    json_object: Literal[True] | None = None
+
+
+class FunctionNameIn(Wire):
+    """A function by its name."""
+
+    name: str
+
+
+class NamedToolIn(Wire):
+    """One function, to be called."""
+
+    type: Literal["function"]
+    function: FunctionNameIn
+
+
+class AllowedToolsIn(Wire):
+    """Some of the tools, and whether one of them must be called."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedToolIn] = Field(min_length=1)
+
+
+class AllowedToolsChoiceIn(Wire):
+    """A choice that leaves only some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedToolsIn
+
+
+ToolChoiceIn = (
+    Literal["none", "auto", "required"] | Annotated[NamedToolIn | AllowedToolsChoiceIn, Field(discriminator="type")]
+)
+
+
+def to_tool_choice(choice: Any, parallel: bool | None, known: frozenset[str]) -> ToolChoice:
+    """The choice in the core's terms. Raises InvalidRequest where it names a tool that is not there, or needs one."""
+    many = parallel is not False
+    if isinstance(choice, NamedToolIn):
+        # OpenAI calls a named function exactly once.
+        return ToolChoice(required=True, names=_checked({choice.function.name}, known), parallel=False)
+    if isinstance(choice, AllowedToolsChoiceIn):
+        names = {tool.function.name for tool in choice.allowed_tools.tools}
+        return ToolChoice(choice.allowed_tools.mode == "required", _checked(names, known), many)
+    if choice == "required" and not known:
+        raise InvalidRequest("'tool_choice' is 'required', but there are no tools.", param="tool_choice")
+    return ToolChoice(required=choice == "required", parallel=many)
+
+
+def _checked(names: set[str], known: frozenset[str]) -> frozenset[str]:
+    if missing := sorted(names - known):
+        raise InvalidRequest(f"'tool_choice' names {missing[0]!r}, which is not among the tools.", param="tool_choice")
+    return frozenset(names)
+
+
+def to_structure(
+    response_format: Any, structured: StructuredOutputsIn | None, guided: dict[str, Any]
+) -> Structure | None:
+    """The one form that the answer must have. Raises InvalidRequest if several are asked for at once.
+
+    `guided` holds vLLM's older `guided_*` fields that are set, by their full names.
+    """
+    found = []
+    if isinstance(response_format, JsonObjectFormatIn):
+        found.append(Structure("json_object"))
+    elif isinstance(response_format, JsonSchemaFormatIn):
+        schema = response_format.json_schema.schema_
+        param = "response_format.json_schema.schema"
+        found.append(Structure("json_object") if schema is None else Structure("json_schema", schema, param))
+    for name in structured.model_fields_set if structured else ():
+        value = getattr(structured, name)
+        kind: Any = {"json_": "json_schema"}.get(name, name)
+        if value is not None:
+            found.append(Structure(kind, None if value is True else value, f"structured_outputs.{name.rstrip('_')}"))
+    for name, value in guided.items():
+        kind = {"guided_json": "json_schema"}.get(name, name.removeprefix("guided_"))
+        found.append(Structure(kind, value, name))
+    if len(found) > 1:
+        raise InvalidRequest(
+            f"'{found[0].param}' and '{found[1].param}' both ask for a form of the answer.", param=found[1].param
+        )
+    return found[0] if found else None

@@ -1,0 +1,91 @@
+"""Grammars that bind what the model may write: the form of its answer, and its tool calls.
+
+Calls keep Qwen's own XML form, so that a bound model writes what it was trained to write and the same parser reads it.
+vLLM applies a grammar after the thinking only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from server.generation.conversation import Structure, Tool
+from server.generation.ports import Order
+
+_CALL = "<tool_call>\n<function="
+_CALL_END = "</function>\n</tool_call>"
+# The form of Qwen's template: each parameter ends with a newline, and so does the last one before the closer.
+_PARAMETERS_END = "\n" + _CALL_END
+
+
+def structured_outputs(order: Order) -> Any:
+    """vLLM's StructuredOutputsParams for an order, None where nothing is bound."""
+    from vllm.sampling_params import StructuredOutputsParams
+
+    calls = _calls(order)
+    if calls is not None:
+        from xgrammar import StructuralTag
+
+        return StructuredOutputsParams(structural_tag=json.dumps(StructuralTag(format=calls).model_dump()))
+    if order.structure is None:
+        return None
+    structure = order.structure
+    if structure.kind == "json_object":
+        return StructuredOutputsParams(json_object=True)
+    if structure.kind == "json_schema":
+        return StructuredOutputsParams(json=structure.value)
+    return StructuredOutputsParams(**{structure.kind: structure.value})
+
+
+def _calls(order: Order) -> Any:
+    """The format that binds calls, or None where they are free (or there are none to bind)."""
+    choice, tools = order.tool_choice, order.tools
+    bound = choice.required or choice.names is not None or not choice.parallel or any(tool.strict for tool in tools)
+    # With a bound answer the calls must be in the grammar as well: it would forbid them.
+    if not tools or not (bound or order.structure is not None):
+        return None
+    from xgrammar.structural_tag import OrFormat, TriggeredTagsFormat
+
+    allowed = [tool for tool in tools if choice.names is None or tool.name in choice.names]
+    calls = TriggeredTagsFormat(
+        triggers=[_CALL],
+        tags=_tags(allowed),
+        # An answer in a form of its own leaves no room for text beside the calls.
+        at_least_one=choice.required or order.structure is not None,
+        stop_after_first=not choice.parallel,
+        excludes=["<think>", "</think>"],
+    )
+    if order.structure is None or choice.required:
+        return calls
+    return OrFormat(elements=[calls, _answer(order.structure)])
+
+
+def _tags(tools: Sequence[Tool]) -> list[Any]:
+    from xgrammar.structural_tag import ConstStringFormat, JSONSchemaFormat, TagFormat
+
+    tags = []
+    for tool in tools:
+        begin = f"{_CALL}{tool.name}>\n"
+        if tool.strict and not tool.parameters.get("properties"):
+            # Any newline more than the template's makes models loop: vLLM issue 50989.
+            tags.append(TagFormat(begin=begin, content=ConstStringFormat(value=""), end=_CALL_END))
+            continue
+        schema = dict(tool.parameters) if tool.strict else True
+        content = JSONSchemaFormat(json_schema=schema, style="qwen_xml", any_order=True)
+        tags.append(TagFormat(begin=begin, content=content, end=[_PARAMETERS_END, _CALL_END]))
+    return tags
+
+
+def _answer(structure: Structure) -> Any:
+    from xgrammar.structural_tag import ConstStringFormat, GrammarFormat, JSONSchemaFormat, OrFormat, RegexFormat
+
+    if structure.kind == "json_object":
+        return JSONSchemaFormat(json_schema={"type": "object"})
+    if structure.kind == "json_schema":
+        return JSONSchemaFormat(json_schema=structure.value)
+    if structure.kind == "regex":
+        return RegexFormat(pattern=structure.value)
+    if structure.kind == "grammar":
+        return GrammarFormat(grammar=structure.value)
+    return OrFormat(elements=[ConstStringFormat(value=value) for value in structure.value])
