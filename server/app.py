@@ -9,8 +9,11 @@ from fastapi import FastAPI
 import server
 from server.admission.gate import Gate
 from server.api import chat, health, models
+from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
 from server.api.service import Service
+from server.dialects.answer_schema import ChatCompletionChunk, ErrorEnvelope
+from server.dialects.chat_request import ChatRequest
 from server.dialects.limits import Limits
 from server.engine.startup_phases import StartupPhases
 from server.generation.conversation import Sampling
@@ -58,8 +61,9 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
 
 def build_app(service: Service) -> FastAPI:
     """The public API over `service`."""
-    app = FastAPI(title="qwend", version=server.__version__, redoc_url=None)
+    app = FastAPI(title="qwend", version=server.__version__, redoc_url=None, responses=FAILURES)
     app.state.service = service
+    describe(app, [ChatRequest, ChatCompletionChunk, ErrorEnvelope])
     install_error_handlers(app)
     for router in (chat.router, models.router, health.router):
         app.include_router(router)

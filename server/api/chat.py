@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -15,8 +14,11 @@ from starlette.responses import Response
 
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
+from server.api.document import event_content, json_body
 from server.api.event_stream import EventStream
+from server.api.ignored_parameters import ignored_parameters
 from server.api.service import Service, service
+from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk
 from server.dialects.chat_request import ChatRequest, to_conversation
 from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer
 from server.dialects.parsing import parse_body
@@ -30,17 +32,13 @@ router = APIRouter()
 
 # Above this size a body is parsed in a thread, so that it does not hold up other requests' tokens.
 _PARSE_ON_LOOP_BYTES = 64 * 1024
-_LONGEST_HEADER = 1024
 
-_OPENAPI: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-    }
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ChatCompletion, "content": event_content(ChatCompletionChunk)}
 }
 
 
-@router.post("/v1/chat/completions", openapi_extra=_OPENAPI)
+@router.post("/v1/chat/completions", openapi_extra=json_body(ChatRequest), responses=_ANSWERS)
 async def chat_completions(request: Request) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
     at = service(request)
@@ -51,7 +49,8 @@ async def chat_completions(request: Request) -> Response:
     except BaseException as error:
         permit.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
         raise
-    headers = _ignored_header(asked.ignored)
+    headers = ignored_parameters(asked.ignored)
+    IGNORED_PARAMETERS.inc(len(asked.ignored))
     answer = ChatAnswer(at.model, at.fingerprint)
     shown = Shown(asked.include_reasoning is not False, bool(asked.logprobs), bool(asked.return_token_ids))
     if asked.stream:
@@ -101,15 +100,6 @@ async def _frames(generation: Generation, encoder: StreamEncoder) -> AsyncGenera
         yield encoder.finish(generation.usage)
     except RequestFailed as error:
         yield encoder.failed(error)
-
-
-def _ignored_header(names: list[str]) -> dict[str, str]:
-    """Names the fields that had no effect. A header holds ASCII only, and a client may have sent anything."""
-    if not names:
-        return {}
-    IGNORED_PARAMETERS.inc(len(names))
-    shown = ", ".join(names).encode("ascii", "replace").decode()
-    return {"x-qwend-ignored-parameters": re.sub(r"[^ -~]", "?", shown)[:_LONGEST_HEADER]}
 
 
 def _left(error: BaseException) -> bool:

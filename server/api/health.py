@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from server.admission.gate import State
 from server.api.service import service
@@ -17,8 +18,25 @@ from server.telemetry.metrics import CONTENT_TYPE, exposition
 router = APIRouter()
 
 
-@router.get("/health")
-@router.get("/health/ready")
+class Liveness(BaseModel):
+    """What the daemon is doing."""
+
+    status: State
+
+
+class Readiness(Liveness):
+    """What the daemon is doing, how many requests are inside and, while it starts, the phase of the start."""
+
+    in_flight: int
+    phase: str | None = None
+
+
+def _probe(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model}, 503: {"model": model, "description": "Not now"}}
+
+
+@router.get("/health", responses=_probe(Readiness))
+@router.get("/health/ready", responses=_probe(Readiness))
 async def ready(request: Request) -> Response:
     """200 when requests are served, else 503; the body says what the daemon is doing."""
     at = service(request)
@@ -28,14 +46,14 @@ async def ready(request: Request) -> Response:
     return _json(200 if at.gate.state is State.SERVING else 503, body)
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=_probe(Liveness))
 async def live(request: Request) -> Response:
     """200 unless the engine is dead: starting and draining are alive."""
     state = service(request).gate.state
     return _json(503 if state is State.DEAD else 200, {"status": state})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus's text format: ours (`qwend_*`) and vLLM's (`vllm:*`)."""
     return Response(await asyncio.to_thread(exposition), headers={"content-type": CONTENT_TYPE})

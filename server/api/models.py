@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from server.api.service import Service, service
@@ -13,14 +14,31 @@ from server.generation.errors import ModelNotFound
 router = APIRouter()
 
 
+class ModelCard(BaseModel):
+    """OpenAI's description of a model, and the length of its context once the engine knows it."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: int | None
+
+
+class ModelList(BaseModel):
+    """OpenAI's list of models."""
+
+    object: Literal["list"]
+    data: list[ModelCard]
+
+
 @router.get("/v1/models")
-async def list_models(request: Request) -> dict[str, Any]:
+async def list_models(request: Request) -> ModelList:
     """The one model that is served here."""
-    return {"object": "list", "data": [_card(service(request))]}
+    return ModelList(object="list", data=[_card(service(request))])
 
 
 @router.get("/v1/models/{name:path}")
-async def get_model(request: Request, name: str) -> dict[str, Any]:
+async def get_model(request: Request, name: str) -> ModelCard:
     """One model by its name."""
     at = service(request)
     if name != at.model:
@@ -28,11 +46,5 @@ async def get_model(request: Request, name: str) -> dict[str, Any]:
     return _card(at)
 
 
-def _card(at: Service) -> dict[str, Any]:
-    return {
-        "id": at.model,
-        "object": "model",
-        "created": at.started,
-        "owned_by": "qwend",
-        "max_model_len": at.max_model_len,
-    }
+def _card(at: Service) -> ModelCard:
+    return ModelCard(id=at.model, object="model", created=at.started, owned_by="qwend", max_model_len=at.max_model_len)

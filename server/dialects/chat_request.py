@@ -90,7 +90,7 @@ class ChatRequest(BaseModel):
     min_p: float | None = _option("Least probability beside the likeliest token's.", ge=0, le=1)
     presence_penalty: float | None = _option("Against tokens that came already.", ge=-2, le=2)
     frequency_penalty: float | None = _option("Against tokens by how often they came.", ge=-2, le=2)
-    repetition_penalty: float | None = _option("Against tokens of prompt and answer; 1 is none.", gt=0, le=10)
+    repetition_penalty: float | None = _option("Against tokens of prompt and answer; 1 is none.", ge=0.01, le=10)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = _option(
         "Added to the logits of tokens, by their ids.", max_length=_MOST_BIASES
     )

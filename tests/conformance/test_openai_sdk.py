@@ -1,4 +1,10 @@
-"""The official `openai` package against the daemon, as the README shows it."""
+"""The official `openai` package against the daemon, as the README shows it.
+
+Qwen-Agent's OpenAI mode has no tests of its own: it calls this package and reads the same fields, while the package
+brings Alibaba's cloud client along and imports soundfile and dateutil without declaring them. Tried by hand with
+0.0.34, its answers, thinking and streams are right, and so are tool calls with `use_raw_api`; without that it writes
+the tools into the prompt in Qwen3's JSON form and reads calls in that form only, which is not Qwen3.5's.
+"""
 
 from __future__ import annotations
 

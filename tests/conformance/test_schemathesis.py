@@ -1,0 +1,55 @@
+"""schemathesis generates requests from our OpenAPI document and holds every answer against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.daemon_process import DaemonProcess
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+REQUESTS = 2000
+
+# `positive_data_acceptance` is left out: a schema cannot say that an image decodes or that a prompt fits.
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+    "response_schema_conformance,unsupported_method,allow_header_conformance"
+)
+
+
+def test_every_answer_is_what_the_document_says(daemon: DaemonProcess, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.url}/openapi.json"),
+        *("--phases", "coverage,fuzzing", "--checks", CHECKS, "--continue-on-failure"),
+        # The same requests every time; this many for each route, and those of the coverage phase on top.
+        *("--max-examples", "800", "--generation-deterministic"),
+        *("--max-response-time", "20", "--no-color", "--report", "json", "--report-json-path", str(report)),
+    ]
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "tests.conformance.schemathesis_hooks",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    # In a folder of its own, so that no configuration file of schemathesis's is found.
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
+    told = json.loads(report.read_text())
+    assert told["complete"]
+    assert told["operations"]["tested"] == told["operations"]["total"] >= 7
+    assert told["test_cases"]["generated"] >= REQUESTS
+    # The hooks do their work: of the requests that are right by the schema, many are answered.
+    chat = told["valid_rates"]["POST /v1/chat/completions"]
+    assert sum(phase["accepted"] for phase in chat.values()) > 100
+    # And no request is still inside.
+    assert httpx.get(f"{daemon.url}/health").json() == {"status": "serving", "in_flight": 0}
