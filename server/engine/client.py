@@ -15,7 +15,7 @@ from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.torchvision_ops import ensure
 from server.generation.conversation import Sampling
 from server.generation.errors import EngineDied, InvalidRequest
-from server.generation.ports import EngineDelta, Prompt
+from server.generation.ports import DecodedImage, EngineDelta, Prompt
 from server.settings import Settings
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
@@ -222,10 +222,13 @@ def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
     if isinstance(message["content"], str):
         return message
+
+    def wrapped(image: DecodedImage) -> Any:
+        # The size goes into the cache key beside the bytes: `detail` makes several sizes of the same bytes.
+        return MediaWithBytes(image.pixels, image.encoded, {"size": "x".join(map(str, image.pixels.size))})
+
     parts = [
-        {"type": "image_pil", "image_pil": MediaWithBytes(part["image"].pixels, part["image"].encoded)}
-        if part["type"] == "image"
-        else part
+        {"type": "image_pil", "image_pil": wrapped(part["image"])} if part["type"] == "image" else part
         for part in message["content"]
     ]
     return {**message, "content": parts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,7 +63,7 @@ class Pipeline:
                 param="messages",
                 code="too_many_images",
             )
-        decoded = dict(zip(images, await asyncio.gather(*map(self._decoder.decode, images)), strict=True))
+        decoded = dict(zip(images, await self._decoder.decode(images), strict=True))
         arguments: Mapping[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
         return await self._engine.render(
             template_messages(conversation, decoded),
