@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,11 +104,17 @@ class FetchPolicy:
 class Fetcher:
     """Fetches under a policy.
 
-    `extra_addresses` are let through although they are not public. It exists for tests, which reach only loopback.
+    Without `tls` the certificates of the system and of certifi are trusted. `extra_addresses` are let through although
+    they are not public. It exists for tests, which reach only loopback.
     """
 
     def __init__(
-        self, policy: FetchPolicy, *, resolve: Resolver | None = None, extra_addresses: Collection[str] = ()
+        self,
+        policy: FetchPolicy,
+        *,
+        resolve: Resolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        extra_addresses: Collection[str] = (),
     ) -> None:
         self._policy = policy
         self._resolve = resolve or SystemResolver()
@@ -116,6 +123,7 @@ class Fetcher:
         self._places = asyncio.Semaphore(policy.at_once)
         # The transport alone: a client would follow, remember cookies, log addresses and use the environment's proxy.
         self._transport = httpx.AsyncHTTPTransport(
+            verify=tls or _trusted(),
             trust_env=False,
             # Kept connections are known by address alone; the next request to it may be meant for another name.
             limits=httpx.Limits(max_connections=policy.at_once, max_keepalive_connections=0),
@@ -221,6 +229,13 @@ class Fetcher:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._policy.max_bytes:
             raise FetchFailed(f"is larger than {self._policy.max_bytes} bytes")
+
+
+def _trusted() -> ssl.SSLContext:
+    """The public authorities, and the operator's own where the system knows them."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
 
 
 def _parse(address: str | httpx.URL) -> httpx.URL:

@@ -12,6 +12,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # Only these decoders of Pillow run; every further one is more code for a stranger's bytes to meet.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
+# Qwen's image processor refuses what is longer, without saying which image it was.
+_LONGEST_SIDES = 200
+
 
 class NotAnImage(Exception):
     """Why there are no pixels, as the end of a sentence that begins with the image's name."""
@@ -43,6 +46,8 @@ def decode_pixels(encoded: bytes, *, max_pixels: int, shown_pixels: int, budget:
             width, height = opened.size
             if width * height > max_pixels:
                 raise Image.DecompressionBombError
+            if max(width, height) > _LONGEST_SIDES * min(width, height):
+                raise NotAnImage(f"is more than {_LONGEST_SIDES} times as long as it is wide")
             budget.take(width * height)
             upright: Any = ImageOps.exif_transpose(opened)
             rgb = _shrunk(_on_white(upright), shown_pixels)
@@ -82,7 +87,7 @@ def _shrunk(image: Image.Image, pixels: int) -> Image.Image:
     if width * height <= pixels:
         return image
     scale = math.sqrt(pixels / (width * height))
-    # A strip whose thin side would vanish keeps one pixel of it, and its long side is what the limit leaves.
-    small_width = max(1, int(width * scale))
-    small_height = max(1, min(int(height * scale), pixels // small_width))
-    return image.resize((min(small_width, pixels // small_height), small_height), Image.Resampling.BICUBIC)
+    # Rounding a thin side down makes a strip longer in proportion, which must not take it over the model's bound.
+    small_width, small_height = max(1, int(width * scale)), max(1, int(height * scale))
+    size = (min(small_width, _LONGEST_SIDES * small_height), min(small_height, _LONGEST_SIDES * small_width))
+    return image.resize(size, Image.Resampling.BICUBIC)

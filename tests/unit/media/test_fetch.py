@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -401,3 +405,60 @@ async def test_fetches_wait_for_a_place(outside: LoopbackServer) -> None:
     await fetching.close()
     assert got == [b"meow"] * 6
     assert most == 2
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for cats.example, good for a day."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path_factory.mktemp("tls") / "cats.pem"
+    subprocess.run(
+        [
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "1", "-subj", "/CN=cats", "-addext", "subjectAltName=DNS:cats.example"),
+            *("-keyout", file, "-out", f"{file}.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted"), [("cats.example", True), ("cats.example.", True), ("dogs.example", False)]
+)
+async def test_tls_verifies_the_name_although_the_address_is_pinned(
+    certificate: Path, host: str, trusted: bool
+) -> None:
+    asked_names: list[str | None] = []
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate)
+    serving.sni_callback = lambda connection, name, context: asked_names.append(name)
+    async with loopback(OUTSIDE, tls=serving) as server:
+        server.answers["/cat.png"] = ok(b"meow")
+        fetching = Fetcher(
+            policy(server),
+            resolve=Names(**{host: [[OUTSIDE]]}),
+            tls=ssl.create_default_context(cafile=certificate),
+            extra_addresses=[OUTSIDE],
+        )
+        if trusted:
+            assert await fetch(fetching, f"https://{host}:{server.port}/cat.png") == b"meow"
+        else:
+            with pytest.raises(FetchFailed, match="no connection"):
+                await fetch(fetching, f"https://{host}:{server.port}/cat.png")
+            assert server.asked == []
+    assert asked_names == [host.rstrip(".")]
+
+
+async def test_an_unknown_authority_is_not_trusted(certificate: Path) -> None:
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate)
+    async with loopback(OUTSIDE, tls=serving) as server:
+        server.answers["/cat.png"] = ok(b"meow")
+        with pytest.raises(FetchFailed, match="no connection"):
+            await fetch(fetcher(server, Names(cats_example=[[OUTSIDE]])), f"https://cats.example:{server.port}/cat.png")
+        assert server.asked == []

@@ -146,8 +146,8 @@ async def test_exif_orientation_is_applied_and_then_forgotten(form: str) -> None
     [
         ("low", (400, 100), (64, 16)),
         ("low", (32, 32), (32, 32)),
-        ("low", (8, 100_000), (1, 1024)),
-        ("low", (100_000, 8), (1024, 1)),
+        ("low", (40, 8000), (2, 400)),
+        ("low", (8000, 40), (400, 2)),
         ("auto", (400, 400), (100, 100)),
         ("high", (400, 400), (400, 400)),
     ],
@@ -157,6 +157,13 @@ async def test_detail_bounds_the_pixels_and_keeps_the_proportions(
 ) -> None:
     image = await decode(data_url(Image.new("RGB", size), "PNG"), detail=detail)
     assert image.pixels.size == shown
+
+
+@pytest.mark.parametrize("size", [(201, 1), (1, 201), (8, 100_000), (100_000, 8)])
+@pytest.mark.parametrize("detail", ["low", "high"])
+async def test_strips_that_the_model_cannot_see_are_refused(size: tuple[int, int], detail: str) -> None:
+    with pytest.raises(InvalidRequest, match="200 times as long"):
+        await decode(data_url(Image.new("RGB", size), "PNG"), detail=detail)
 
 
 async def test_an_image_without_detail_is_auto() -> None:
