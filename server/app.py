@@ -19,6 +19,7 @@ from server.engine.startup_phases import StartupPhases
 from server.generation.conversation import Sampling
 from server.generation.pipeline import Defaults, Pipeline
 from server.generation.ports import Engine
+from server.media.fetch import Fetcher, FetchPolicy
 from server.media.images import ImageDecoder
 from server.settings import SamplingSettings, Settings
 from server.telemetry.metrics import IN_FLIGHT, REQUESTS
@@ -44,8 +45,16 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
 
 def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
     """Gives the service its engine and opens the gate."""
-    limits, generation = settings.limits, settings.generation
-    decoder = ImageDecoder(max_bytes=limits.image_bytes, max_pixels=limits.image_pixels, threads=limits.decode_threads)
+    limits, media, generation = settings.limits, settings.media, settings.generation
+    decoder = ImageDecoder(
+        max_bytes=limits.image_bytes,
+        max_pixels=limits.image_pixels,
+        request_pixels=limits.request_pixels,
+        shown_pixels={"low": media.detail.low, "auto": media.detail.auto, "high": media.detail.high},
+        threads=limits.decode_threads,
+        fetcher=_fetcher(settings),
+        fetched_bytes=media.fetch_request_bytes,
+    )
     defaults = Defaults(
         thinking=generation.thinking,
         max_tokens=generation.max_tokens,
@@ -68,6 +77,23 @@ def build_app(service: Service) -> FastAPI:
     for router in (chat.router, models.router, health.router):
         app.include_router(router)
     return app
+
+
+def _fetcher(settings: Settings) -> Fetcher | None:
+    media = settings.media
+    if media.fetch == "off":
+        return None
+    return Fetcher(
+        FetchPolicy(
+            hosts=frozenset(media.fetch_hosts) if media.fetch == "hosts" else None,
+            private_addresses=media.fetch_private,
+            ports=frozenset(media.fetch_ports),
+            max_bytes=settings.limits.image_bytes,
+            seconds=media.fetch_seconds,
+            redirects=media.fetch_redirects,
+            at_once=media.fetch_at_once,
+        )
+    )
 
 
 def _sampling(settings: SamplingSettings) -> Sampling:

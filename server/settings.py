@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 EMBEDDED = "embedded"
@@ -73,7 +73,54 @@ class LimitSettings(_Section):
     images: int = Field(16, ge=0, description="Most images in one request.")
     image_bytes: int = Field(20 * 2**20, ge=1, description="Largest encoded image in bytes.")
     image_pixels: int = Field(16_777_216, ge=1, description="Largest image in pixels, checked before it is decoded.")
+    request_pixels: int = Field(
+        67_108_864, ge=1, description="Most pixels of all images of one request, counted before they are made smaller."
+    )
     decode_threads: int = Field(2, ge=1, description="Threads that decode images.")
+
+
+class DetailSettings(_Section):
+    """To how many pixels an image is made smaller by its `detail`; Qwen3.5 spends one token on 32x32 pixels."""
+
+    low: int = Field(262_144, ge=1, description="Pixels of an image with `detail` low: 512x512, some 256 tokens.")
+    auto: int = Field(16_777_216, ge=1, description="Pixels of an image with `detail` auto or none.")
+    high: int = Field(16_777_216, ge=1, description="Pixels of an image with `detail` high.")
+
+
+class MediaSettings(_Section):
+    """Whether and how images are fetched from http(s) addresses, and how large the model sees them."""
+
+    fetch: Literal["off", "hosts", "public"] = Field(
+        "off",
+        description="What is fetched: nothing, from the hosts in `fetch_hosts`, or from any public address.",
+    )
+    fetch_hosts: list[str] = Field(
+        [], description="Hosts that images are fetched from; `*.example.com` is every name below example.com."
+    )
+    fetch_private: bool = Field(
+        False, description="Whether hosts in `fetch_hosts` may be on a private network; this machine is never fetched."
+    )
+    fetch_ports: list[int] = Field([80, 443], description="Ports that images are fetched from.")
+    fetch_seconds: float = Field(10.0, gt=0, description="Longest fetch, from the look-up to the last byte.")
+    fetch_redirects: int = Field(3, ge=0, description="Most redirects in one fetch; each is checked like the first.")
+    fetch_request_bytes: int = Field(64 * 2**20, ge=1, description="Most bytes fetched for one request.")
+    fetch_at_once: int = Field(64, ge=1, description="Most fetches of the whole daemon at a time; others wait.")
+    detail: DetailSettings = DetailSettings()
+
+    @field_validator("fetch", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, fetch: object) -> object:
+        """YAML reads a bare `off` as false."""
+        return "off" if fetch is False else fetch
+
+    @model_validator(mode="after")
+    def _hosts_are_used(self) -> MediaSettings:
+        """A list that has no effect would be taken for a protection."""
+        if self.fetch == "hosts" and not self.fetch_hosts:
+            raise ValueError("`fetch: hosts` needs `fetch_hosts`")
+        if self.fetch == "public" and (self.fetch_hosts or self.fetch_private):
+            raise ValueError("`fetch_hosts` and `fetch_private` have no effect with `fetch: public`")
+        return self
 
 
 class ServerSettings(_Section):
@@ -115,6 +162,7 @@ class Settings(BaseSettings):
     engine_environment: dict[str, str] = Field({}, description="Environment variables for the engine's processes.")
     generation: GenerationSettings = GenerationSettings()
     limits: LimitSettings = LimitSettings()
+    media: MediaSettings = MediaSettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.generation.conversation import ImagePart, Message, Part, Role, TextPart, Tool, ToolCall
+from server.generation.errors import InvalidRequest
 
 _NAME = r"^[a-zA-Z0-9_.:-]{1,128}$"
 
@@ -34,14 +35,16 @@ class RefusalPartIn(Wire):
 
 
 class ImageUrlIn(Wire):
-    """Where an image is. `detail` has no effect yet."""
+    """Where an image is: a data URL or, if the server fetches, an http(s) address. `detail` bounds its pixels."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None
 
 
 class ImagePartIn(Wire):
-    """An image part of a message."""
+    """An image part of a message. Other fields are kept only to be refused where an engine would heed them."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
 
     type: Literal["image_url"]
     image_url: ImageUrlIn
@@ -145,7 +148,11 @@ def _content(content: str | list[Any] | None, param: str) -> str | tuple[Part, .
 
 def _part(part: Any, param: str) -> Part:
     if isinstance(part, ImagePartIn):
-        return ImagePart(part.image_url.url, f"{param}.image_url.url")
+        for name, value in (part.model_extra or {}).items():
+            # A `uuid` would be the image's key in the engine's cache, where it can name someone else's image.
+            if value is not None and (name in ("uuid", "image_pil") or name.endswith("_embeds")):
+                raise InvalidRequest(f"The part {param} has `{name}`, which is not taken.", param=f"{param}.{name}")
+        return ImagePart(part.image_url.url, f"{param}.image_url.url", part.image_url.detail or "auto")
     return TextPart(part.refusal if isinstance(part, RefusalPartIn) else part.text)
 
 

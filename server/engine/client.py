@@ -16,7 +16,7 @@ from server.engine.sampling import sampling_params
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.torchvision_ops import ensure
 from server.generation.errors import EngineDied, InvalidRequest
-from server.generation.ports import EngineDelta, Order, Prompt
+from server.generation.ports import DecodedImage, EngineDelta, Order, Prompt
 from server.settings import Settings
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
@@ -234,22 +234,12 @@ def _build(settings: Settings, phases: StartupPhases) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    config = AsyncEngineArgs(**_with_configs(engine_arguments(settings))).create_engine_config()
+    config = AsyncEngineArgs(**engine_arguments(settings)).create_engine_config()
     phases.enter("engine process")
     llm = AsyncLLM.from_vllm_config(config)
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
-
-
-def _with_configs(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with the nested configuration built that vLLM does not build from a mapping itself."""
-    from vllm.config import StructuredOutputsConfig
-
-    nested = arguments.get("structured_outputs_config")
-    if not isinstance(nested, dict):
-        return arguments
-    return {**arguments, "structured_outputs_config": StructuredOutputsConfig(**nested)}
 
 
 def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -258,10 +248,13 @@ def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
     if isinstance(message["content"], str):
         return message
+
+    def wrapped(image: DecodedImage) -> Any:
+        # The size goes into the cache key beside the bytes: `detail` makes several sizes of the same bytes.
+        return MediaWithBytes(image.pixels, image.encoded, {"size": "x".join(map(str, image.pixels.size))})
+
     parts = [
-        {"type": "image_pil", "image_pil": MediaWithBytes(part["image"].pixels, part["image"].encoded)}
-        if part["type"] == "image"
-        else part
+        {"type": "image_pil", "image_pil": wrapped(part["image"])} if part["type"] == "image" else part
         for part in message["content"]
     ]
     return {**message, "content": parts}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+Detail = Literal["auto", "low", "high"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,14 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """An image in a message, as the client named it; `param` is its place in the request, for errors."""
+    """An image in a message, as the client named it; `param` is its place in the request, for errors.
+
+    `detail` is how closely the model should look at it.
+    """
 
     url: str
     param: str
+    detail: Detail = "auto"
 
 
 Part = TextPart | ImagePart

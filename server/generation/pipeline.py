@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,7 +76,7 @@ class Pipeline:
                 param="messages",
                 code="too_many_images",
             )
-        decoded = dict(zip(images, await asyncio.gather(*map(self._decoder.decode, images)), strict=True))
+        decoded = dict(zip(images, await self._decoder.decode(images), strict=True))
         arguments: dict[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
         if conversation.continue_final:
             arguments |= {"add_generation_prompt": False, "continue_final_message": True}

@@ -13,7 +13,10 @@ from server.generation.conversation import ImagePart, Sampling, Structure, Tool,
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """An RGB image (Pillow's) and the bytes it came from, which are cheaper to hash than its pixels."""
+    """An RGB image (Pillow's) and the bytes it came from, which are cheaper to hash than its pixels.
+
+    The same bytes can give pixels of several sizes, so that only both together say what the model sees.
+    """
 
     pixels: Image
     encoded: bytes
@@ -115,8 +118,8 @@ class Engine(Protocol):
 class ImageDecoder(Protocol):
     """Turns what a client calls an image into pixels, safely."""
 
-    async def decode(self, image: ImagePart) -> DecodedImage:
-        """The image's pixels. Raises InvalidRequest that names the part."""
+    async def decode(self, images: Sequence[ImagePart]) -> Sequence[DecodedImage]:
+        """The pixels of all images of one request, in their order. Raises InvalidRequest that names a part."""
 
 
 class Permit(Protocol):

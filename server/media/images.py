@@ -1,68 +1,94 @@
-"""Data URLs to pixels. Everything is bounded before it is decoded, and decoding happens in a few threads."""
+"""From the images that a request names to pixels: fetched or read from a data URL, then decoded in a few threads."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
-import io
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from server.generation.conversation import ImagePart
+from server.generation.conversation import Detail, ImagePart
 from server.generation.errors import InvalidRequest
 from server.generation.ports import DecodedImage
-
-# Only these decoders of Pillow run; every further one is more code for a stranger's bytes to meet.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+from server.media.fetch import ByteBudget, Fetcher, FetchFailed
+from server.media.pixels import NotAnImage, PixelBudget, decode_pixels
 
 
 class ImageDecoder:
     """Decodes the images of requests.
 
-    `max_bytes` bounds one encoded image, `max_pixels` its width times height, read from its header.
+    `max_bytes` bounds one encoded image, `max_pixels` its width times height and `request_pixels` the sum of those over
+    a request, all read from headers. `shown_pixels` says for each `detail` to how many pixels an image is made smaller.
+    Without a `fetcher` only data URLs are taken; `fetched_bytes` bounds what it brings for one request.
     """
 
-    def __init__(self, *, max_bytes: int, max_pixels: int, threads: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_pixels: int,
+        request_pixels: int,
+        shown_pixels: Mapping[Detail, int],
+        threads: int,
+        fetcher: Fetcher | None = None,
+        fetched_bytes: int = 0,
+    ) -> None:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
+        self._request_pixels = request_pixels
+        self._shown_pixels = dict(shown_pixels)
+        self._fetcher = fetcher
+        self._fetched_bytes = fetched_bytes
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image-decode")
 
-    async def decode(self, image: ImagePart) -> DecodedImage:
-        """The image's pixels. Raises InvalidRequest that names the part."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, image)
+    async def decode(self, images: Sequence[ImagePart]) -> list[DecodedImage]:
+        """The pixels of all images of one request, in their order. Raises InvalidRequest that names a part."""
+        if not images:
+            return []
+        bytes_left, pixels_left = ByteBudget(self._fetched_bytes), PixelBudget(self._request_pixels)
+        decoding = [asyncio.ensure_future(self._one(image, bytes_left, pixels_left)) for image in images]
+        try:
+            return await asyncio.gather(*decoding)
+        finally:
+            # Of a request that is refused or whose client is gone, nothing more is fetched or decoded.
+            for each in decoding:
+                each.cancel()
 
     def close(self) -> None:
         """Lets the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, image: ImagePart) -> DecodedImage:
-        encoded = self._bytes(image)
-        try:
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
-                width, height = opened.size
-                if width * height > self._max_pixels:
-                    raise Image.DecompressionBombError
-                upright: Any = ImageOps.exif_transpose(opened)
-                return DecodedImage(_on_white(upright), encoded)
-        except Image.DecompressionBombError:  # ours above, or Pillow's own for an even larger one
-            raise _refused(image, f"has more than {self._max_pixels} pixels") from None
-        except UnidentifiedImageError:
-            raise _refused(image, f"is not an image in one of the formats {', '.join(FORMATS)}") from None
-        # Pillow's decoders raise many types for broken files, such as OSError, SyntaxError or struct.error.
-        except Exception as error:
-            raise _refused(image, "could not be decoded: the file is broken") from error
+    async def _one(self, image: ImagePart, bytes_left: ByteBudget, pixels_left: PixelBudget) -> DecodedImage:
+        fetched = await self._fetched(image, bytes_left)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._decode, image, fetched, pixels_left
+        )
 
-    def _bytes(self, image: ImagePart) -> bytes:
-        url = image.url
-        if url[:5].lower() != "data:":
-            if url[:8].lower().startswith(("http://", "https://")):
-                raise _refused(image, "is an http(s) address; this server does not fetch images yet, send a data: URL")
-            raise _refused(image, "must be a data: URL with base64 content")
-        header, comma, payload = url.partition(",")
-        if not comma or not header.lower().endswith(";base64"):
+    async def _fetched(self, image: ImagePart, bytes_left: ByteBudget) -> bytes | None:
+        """The image's bytes if it is behind an http(s) address."""
+        if not image.url[:8].lower().startswith(("http://", "https://")):
+            return None
+        if self._fetcher is None:
+            raise _refused(image, "is at an http(s) address; this server does not fetch images, send a data: URL")
+        try:
+            return await self._fetcher.fetch(image.url, bytes_left)
+        except FetchFailed as failed:
+            raise _refused(image, str(failed), code="invalid_image_url") from failed
+
+    def _decode(self, image: ImagePart, fetched: bytes | None, pixels_left: PixelBudget) -> DecodedImage:
+        encoded = self._data(image) if fetched is None else fetched
+        shown = self._shown_pixels[image.detail]
+        try:
+            pixels = decode_pixels(encoded, max_pixels=self._max_pixels, shown_pixels=shown, budget=pixels_left)
+        except NotAnImage as error:
+            raise _refused(image, str(error)) from error.__cause__
+        return DecodedImage(pixels, encoded)
+
+    def _data(self, image: ImagePart) -> bytes:
+        header, comma, payload = image.url.partition(",")
+        header = header.lower()
+        if not comma or not header.startswith("data:") or not header.endswith(";base64"):
             raise _refused(image, "must be a data: URL with base64 content")
         if len(payload) > self._max_bytes * 4 // 3 + 4:
             raise _refused(image, f"is larger than {self._max_bytes} bytes")
@@ -72,17 +98,5 @@ class ImageDecoder:
             raise _refused(image, "is not valid base64") from None
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """RGB; transparent parts become white, as a viewer shows them on a page."""
-    if image.mode == "RGB":
-        image.load()
-        return image.copy()
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _refused(image: ImagePart, why: str) -> InvalidRequest:
-    return InvalidRequest(f"The image {why}.", param=image.param, code="invalid_image")
+def _refused(image: ImagePart, why: str, *, code: str = "invalid_image") -> InvalidRequest:
+    return InvalidRequest(f"The image at {image.param} {why}.", param=image.param, code=code)

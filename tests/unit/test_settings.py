@@ -73,3 +73,30 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, content: str) -> N
 def test_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(ProfileError, match="generic, reference-cpu"):
         load("nonsense")
+
+
+def test_fetching_is_off_unless_a_profile_allows_it() -> None:
+    for name in profiles():
+        assert load(name).media.fetch == "off"
+
+
+@pytest.mark.parametrize("word", ["off", "'off'", "false"])
+def test_off_is_off_although_yaml_reads_it_as_false(tmp_path: Path, word: str) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(f"media: {{fetch: {word}}}")
+    assert load(str(profile)).media.fetch == "off"
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        {"fetch": "hosts"},
+        {"fetch": "public", "fetch_hosts": ["cats.example"]},
+        {"fetch": "public", "fetch_private": True},
+        {"fetch": True},
+        {"fetch_seconds": 0},
+    ],
+)
+def test_fetching_that_would_not_do_what_it_says_is_refused(media: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        load("generic", {"media": media})

@@ -168,10 +168,29 @@ def test_images_keep_their_place() -> None:
     assert template_messages(parsed, {image: "pixels"})[0]["content"][1] == {"type": "image", "image": "pixels"}
 
 
-def test_parts_that_would_reach_the_engine_unchecked_are_refused() -> None:
-    for kind in ("image_pil", "image_embeds", "prompt_embeds", "audio_url"):
-        with pytest.raises(InvalidRequest):
-            conversation(messages=[{"role": "user", "content": [{"type": kind, kind: "x"}]}])
+@pytest.mark.parametrize(("given", "kept"), [(None, "auto"), ("auto", "auto"), ("low", "low"), ("high", "high")])
+def test_detail_is_kept(given: str | None, kept: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:x", "detail": given}}
+    (image,) = conversation(messages=[{"role": "user", "content": [part]}]).images
+    assert image.detail == kept
+
+
+@pytest.mark.parametrize(
+    "kind", ["image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds", "audio_url", "video_url"]
+)
+def test_parts_that_would_reach_the_engine_unchecked_are_refused(kind: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"'{kind}' is not one of") as refused:
+        conversation(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": kind, kind: "x"}]}])
+    assert refused.value.param == "messages[0].content[1].type"
+
+
+@pytest.mark.parametrize("field", ["uuid", "image_pil", "image_embeds", "video_embeds", "prompt_embeds"])
+def test_what_would_bypass_the_media_checks_is_refused_inside_a_part_too(field: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:x"}}
+    assert conversation(messages=[{"role": "user", "content": [{**part, field: None}]}]).images
+    with pytest.raises(InvalidRequest, match=f"has `{field}`") as refused:
+        conversation(messages=[{"role": "user", "content": [{**part, field: "x"}]}])
+    assert refused.value.param == f"messages[0].content[0].{field}"
 
 
 def test_tool_choice_none_hides_the_tools() -> None:
