@@ -12,7 +12,12 @@ from server.generation.errors import InvalidRequest
 from server.generation.pipeline import Defaults, Pipeline
 
 DEFAULTS = Defaults(
-    thinking=False, max_tokens=None, sampling_thinking=Sampling(), sampling_direct=Sampling(), max_images=2
+    thinking=False,
+    max_tokens=None,
+    sampling_thinking=Sampling(),
+    sampling_direct=Sampling(),
+    max_images=2,
+    effort_budgets={},
 )
 
 
