@@ -11,8 +11,6 @@ from server.settings import EMBEDDED, Settings
 
 def engine_arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments for AsyncEngineArgs. What the profile's `engine` section says wins over what we derive."""
-    from vllm.config import StructuredOutputsConfig
-
     derived: dict[str, Any] = {
         "model": model_path(settings.model.path),
         "served_model_name": settings.model.served_name,
@@ -24,7 +22,7 @@ def engine_arguments(settings: Settings) -> dict[str, Any]:
         # Tokenising and template rendering run in these threads, never on the event loop.
         "renderer_num_workers": 2,
         # Where JSON allows any whitespace, a model that finds no next word writes newlines to the end of its tokens.
-        "structured_outputs_config": StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     return {name: value for name, value in {**derived, **settings.engine}.items() if value is not None}
 

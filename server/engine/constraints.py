@@ -19,6 +19,9 @@ _CALL_END = "</function>\n</tool_call>"
 # The form of Qwen's template: each parameter ends with a newline, and so does the last one before the closer.
 _PARAMETERS_END = "\n" + _CALL_END
 
+# Between the parts of JSON; a model that finds no next word would go on with newlines to the end of its tokens.
+_MOST_WHITESPACE = 1
+
 
 def structured_outputs(order: Order) -> Any:
     """vLLM's StructuredOutputsParams for an order, None where nothing is bound."""
@@ -94,7 +97,9 @@ def _tags(tools: Sequence[Tool]) -> list[Any]:
             tags.append(TagFormat(begin=begin, content=ConstStringFormat(value=""), end=_CALL_END))
             continue
         schema = dict(tool.parameters) if tool.strict else True
-        content = JSONSchemaFormat(json_schema=schema, style="qwen_xml", any_order=True)
+        content = JSONSchemaFormat(
+            json_schema=schema, style="qwen_xml", any_order=True, max_whitespace_cnt=_MOST_WHITESPACE
+        )
         tags.append(TagFormat(begin=begin, content=content, end=[_PARAMETERS_END, _CALL_END]))
     return tags
 
@@ -103,9 +108,9 @@ def _answer(structure: Structure) -> Any:
     from xgrammar.structural_tag import ConstStringFormat, GrammarFormat, JSONSchemaFormat, OrFormat, RegexFormat
 
     if structure.kind == "json_object":
-        return JSONSchemaFormat(json_schema={"type": "object"})
+        return JSONSchemaFormat(json_schema={"type": "object"}, max_whitespace_cnt=_MOST_WHITESPACE)
     if structure.kind == "json_schema":
-        return JSONSchemaFormat(json_schema=structure.value)
+        return JSONSchemaFormat(json_schema=structure.value, max_whitespace_cnt=_MOST_WHITESPACE)
     if structure.kind == "regex":
         return RegexFormat(pattern=structure.value)
     if structure.kind == "grammar":

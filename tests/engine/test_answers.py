@@ -6,7 +6,6 @@ import httpx
 import pytest
 
 from tests.chat_client import ask, body, metric, stream
-from tests.daemon_process import DaemonProcess
 
 pytestmark = pytest.mark.engine
 
@@ -97,10 +96,8 @@ async def test_salts_do_not_share_cached_prefixes(client: httpx.AsyncClient) -> 
     assert cached[3] == 0
 
 
-async def test_strict_parameters_refuse_what_is_unknown_and_else_it_is_counted(
-    client: httpx.AsyncClient, daemon: DaemonProcess
-) -> None:
+async def test_unknown_parameters_are_counted(client: httpx.AsyncClient) -> None:
     before = await metric(client, "qwend_ignored_parameters_total")
     response = await client.post("/v1/chat/completions", json=body(max_tokens=1, **{"größe": 1}))
-    assert response.headers["x-qwend-ignored-parameters"] == "gr??e"
+    assert response.headers["x-qwend-ignored-parameters"] == "gr%C3%B6%C3%9Fe"
     assert await metric(client, "qwend_ignored_parameters_total") == before + 1
