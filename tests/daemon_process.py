@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 MODEL = "qwen3.5-reference"
-START_SECONDS = 180.0
+START_SECONDS = 240.0
 
 
 class DaemonProcess:
