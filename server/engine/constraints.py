@@ -97,9 +97,7 @@ def _tags(tools: Sequence[Tool]) -> list[Any]:
             tags.append(TagFormat(begin=begin, content=ConstStringFormat(value=""), end=_CALL_END))
             continue
         schema = dict(tool.parameters) if tool.strict else True
-        content = JSONSchemaFormat(
-            json_schema=schema, style="qwen_xml", any_order=True, max_whitespace_cnt=_MOST_WHITESPACE
-        )
+        content = JSONSchemaFormat(json_schema=schema, style="qwen_xml", max_whitespace_cnt=_MOST_WHITESPACE)
         tags.append(TagFormat(begin=begin, content=content, end=[_PARAMETERS_END, _CALL_END]))
     return tags
 

@@ -34,6 +34,9 @@ def _steered(body: dict[str, Any]) -> dict[str, Any]:
         steered["max_completion_tokens"] = TOKENS
     if steered.get("max_tokens") is None or _allowed(steered["max_tokens"]):
         steered["max_tokens"] = TOKENS
+    # Each answer costs as much as a request of its own.
+    if _allowed(steered.get("n")):
+        steered["n"] = min(steered["n"], 2)
     # Left to chance, one request in a thousand asks for a stream.
     if steered.get("stream") is None and next(STREAMED):
         steered["stream"] = True
