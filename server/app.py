@@ -30,9 +30,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     limits = settings.limits
     return Service(
         gate=Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
-        limits=Limits(
-            messages=settings.limits.messages, tools=settings.limits.tools, schema_bytes=settings.limits.schema_bytes
-        ),
+        limits=Limits(messages=limits.messages, tools=limits.tools, schema_bytes=limits.schema_bytes),
         body_bytes=limits.body_bytes,
         model=settings.model.served_name,
         fingerprint=f"qwend-{server.__version__}",

@@ -115,11 +115,10 @@ class VllmEngine:
         bound = bound_by(order)
         try:
             # A grammar is built in a thread: a large schema takes a while.
-            params = (
-                await asyncio.to_thread(sampling_params, order, self._defaults)
-                if bound
-                else (sampling_params(order, self._defaults))
-            )
+            if bound:
+                params = await asyncio.to_thread(sampling_params, order, self._defaults)
+            else:
+                params = sampling_params(order, self._defaults)
         except Exception as error:
             raise translate(error) from error
         # `add_request` and not `generate`: the latter is lazy, and its refusals would come after our 200.

@@ -54,7 +54,7 @@ def bound_by(order: Order) -> str | None:
     """The request's field that a grammar of this order comes from, None where nothing is bound."""
     if order.structure is not None:
         return order.structure.param
-    return "tools" if _calls(order) is not None else None
+    return "tools" if _calls_are_bound(order) else None
 
 
 def _reason(error: Exception) -> str:
@@ -63,13 +63,19 @@ def _reason(error: Exception) -> str:
     return lines[-1].rpartition("Error: ")[2].rstrip(".") if lines else type(error).__name__
 
 
-def _calls(order: Order) -> Any:
-    """The format that binds calls, or None where they are free (or there are none to bind)."""
+def _calls_are_bound(order: Order) -> bool:
+    """Whether calls must be in a grammar. Cheap: it is asked for every request, on the event loop."""
     choice, tools = order.tool_choice, order.tools
     bound = choice.required or choice.names is not None or not choice.parallel or any(tool.strict for tool in tools)
     # With a bound answer the calls must be in the grammar as well: it would forbid them.
-    if not tools or not (bound or order.structure is not None):
+    return bool(tools) and (bound or order.structure is not None)
+
+
+def _calls(order: Order) -> Any:
+    """The format that binds calls, or None where they are free (or there are none to bind)."""
+    if not _calls_are_bound(order):
         return None
+    choice, tools = order.tool_choice, order.tools
     from xgrammar.structural_tag import OrFormat, TriggeredTagsFormat
 
     allowed = [tool for tool in tools if choice.names is None or tool.name in choice.names]

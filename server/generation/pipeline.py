@@ -44,13 +44,15 @@ class Pipeline:
         """
         thinking, budget = thinking_and_budget(conversation, self._defaults)
         prompt = await self._prepare(conversation, thinking)
+        max_tokens = self._max_tokens(conversation, prompt)
         order = Order(
             sampling=with_defaults(
                 conversation.sampling, self._defaults.sampling_thinking if thinking else self._defaults.sampling_direct
             ),
-            max_tokens=self._max_tokens(conversation, prompt),
+            max_tokens=max_tokens,
             thinking=thinking,
-            thinking_budget=budget if prompt.thinking else None,
+            # No more than the answer may have: the engine's own numbers are bounded, and a client's are not.
+            thinking_budget=min(budget, max_tokens) if prompt.thinking and budget is not None else None,
             answers=conversation.answers,
             tools=conversation.tools,
             tool_choice=conversation.tool_choice,

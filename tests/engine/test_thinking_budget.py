@@ -65,3 +65,11 @@ async def test_an_effort_that_nobody_knows_is_refused(client: httpx.AsyncClient)
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (400, "reasoning_effort")
     assert "minimal" in error["message"]
+
+
+@pytest.mark.parametrize("budget", [2**31, 2**63, 10**30])
+async def test_a_budget_beyond_all_bounds_is_no_bound(client: httpx.AsyncClient, budget: int) -> None:
+    request = body("What is 17 + 25?")
+    assert (await ask(client, {**request, "thinking_budget": budget}))["choices"] == (await ask(client, request))[
+        "choices"
+    ]
