@@ -14,7 +14,7 @@ class RequestFailed(Exception):
     type = "server_error"
     code: str | None = "internal_error"
     outcome = "error"
-    retry_after: int | None = None
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class Unavailable(RequestFailed):
     type = "service_unavailable"
     code = "unavailable"
 
-    def __init__(self, message: str, *, code: str, retry_after: int) -> None:
+    def __init__(self, message: str, *, code: str, retry_after: float) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
 

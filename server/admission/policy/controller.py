@@ -1,0 +1,442 @@
+"""The controller: who runs next, who waits, and who is told to come back.
+
+Events come in with the time at which they happened; `decide` says what to do. It is the driver's duty to call `decide`
+after each event, and at the time that `wake_at` names.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from server.admission.classes import PriorityClass
+from server.admission.policy.appointments import Appointments
+from server.admission.policy.decisions import Decisions, EngineReport, Eviction
+from server.admission.policy.engine_model import EngineModel, StepCosts
+from server.admission.policy.fair_queue import FairQueue, Line
+from server.admission.policy.forecast import Expected, Forecast
+from server.admission.policy.output_lengths import OutputLengths
+from server.admission.policy.parameters import EngineSize, Rules
+from server.admission.policy.room import KV, LANE_TAKEN, SEQUENCES, Room
+from server.admission.policy.ticket import Ask, Cost, Stage, Ticket
+from server.admission.refusals import Reason, Refused, TooLarge
+
+# An answer that outgrew its prediction is expected to grow by a quarter more, and by no fewer tokens than these.
+_GROWTH = 4
+_LEAST_GROWTH = 16
+_ENDLESS = float("inf")
+
+
+class Controller:
+    """One engine's admission. All times are in seconds on one clock, which the caller keeps."""
+
+    def __init__(self, size: EngineSize, rules: Rules, *, prior: StepCosts | None = None, seed: int = 0) -> None:
+        self.size = size
+        self.rules = rules
+        self.model = EngineModel(prior)
+        self.room = Room(size, rules, self.model)
+        self.forecast = Forecast(size, self.model, self.room)
+        self.lengths = OutputLengths()
+        self.queues = {each: FairQueue(rules.input_weight, rules.output_weight) for each in PriorityClass}
+        self.appointments = Appointments(rules.longest_retry_seconds, seed)
+        self.reserved = 0
+        self._numbers = 0
+        self._evictions: list[Eviction] = []
+        # Heaps of (time, number, ...): what ends at that time, and which line may age then.
+        self._deadlines: list[tuple[float, int, Ticket]] = []
+        self._ageing: list[tuple[float, int, PriorityClass, Line]] = []
+        self._promoted: dict[tuple[PriorityClass, str], Ticket] = {}
+        self._last_seen: dict[PriorityClass, float] = dict.fromkeys(PriorityClass, -_ENDLESS)
+        self._last_report = -_ENDLESS
+        self._stop_after = -_ENDLESS
+        self._stopping = 0
+        self._blocked = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, and those that are being rendered."""
+        return self.reserved + sum(queue.waiting for queue in self.queues.values())
+
+    # Events
+
+    def arrive(self, now: float, ask: Ask) -> Ticket:
+        """Reserves a place and an estimated cost before anything is rendered. Raises Refused."""
+        self._last_seen[ask.priority] = now
+        ticket = self._new(ask, now)
+        ticket.predicted_output = ask.answers * self.lengths.predict(
+            ask.tenant, ask.thinking, ask.effort, ask.max_tokens
+        )
+        ticket.long = ticket.uncached >= self.rules.long_tokens
+        first_try = self.appointments.keep(now, ask.fingerprint)
+        if first_try is not None:
+            ticket.order = first_try
+        self._make_place(now, ticket)
+        self._check_wait(now, ticket, returning=first_try is not None)
+        self.reserved += 1
+        self._work(ticket, 1)
+        return ticket
+
+    def price(self, now: float, ticket: Ticket, cost: Cost) -> None:
+        """The prompt is rendered: the ticket's cost is known and it starts to wait.
+
+        Raises TooLarge where it could never run, and Refused where its cost turns out to be more than can be served in
+        time; the ticket has ended then.
+        """
+        if ticket.stage is not Stage.RESERVED:
+            return
+        self._work(ticket, -1)
+        self.reserved -= 1
+        ticket.prompt, ticket.cached, ticket.max_tokens = cost.prompt, cost.cached, cost.max_tokens
+        ticket.uncached = cost.prompt - cost.cached
+        ticket.resumable = cost.resumable
+        ticket.long = ticket.uncached >= self.rules.long_tokens
+        ask = ticket.ask
+        ticket.predicted_output = ask.answers * self.lengths.predict(
+            ask.tenant, ask.thinking, ask.effort, cost.max_tokens
+        )
+        ticket.stage = Stage.ENDED
+        if self.room.never_fits(ticket):
+            raise self._too_large(ticket)
+        self._check_wait(now, ticket, returning=ticket.order < ticket.arrived)
+        ticket.stage = Stage.WAITING
+        self._wait(now, ticket)
+
+    def made(self, now: float, ticket: Ticket, tokens: int, cached: int | None = None) -> None:
+        """The engine made `tokens` for the ticket; with the first, `cached` says what of the prompt it had."""
+        if ticket.slot is None:
+            return
+        if ticket.prefilling:
+            self._first_token(now, ticket, cached)
+        ticket.made += tokens
+        if ticket.made > ticket.predicted_output:
+            longest = ticket.max_tokens * ticket.sequences
+            grown = ticket.made + max(_LEAST_GROWTH, ticket.made // _GROWTH)
+            ticket.predicted_output = max(ticket.made, min(longest, grown))
+        if ticket.made > ticket.charged_output:
+            self.queues[ticket.charged].charge_output(ticket, ticket.made - ticket.charged_output)
+        self.room.grow(ticket, tokens)
+
+    def stopped(self, now: float, ticket: Ticket, cached: int) -> None:
+        """The engine has let a stopped ticket go; it waits again where it was in its line.
+
+        `cached` is how much of its prompt and answer so far the engine is expected to have when it goes on.
+        """
+        if ticket.stage is not Stage.STOPPING:
+            return
+        self._stopping -= 1
+        self.room.leave(ticket)
+        ticket.uncached = max(1, ticket.prompt + ticket.made - cached)
+        ticket.long = ticket.uncached >= self.rules.long_tokens
+        ticket.stage = Stage.WAITING
+        self._wait(now, ticket)
+
+    def leave(self, now: float, ticket: Ticket, *, complete: bool) -> bool:
+        """The ticket ends, wherever it is; `complete` if the model ended it by itself. False if it had ended."""
+        stage, ticket.stage = ticket.stage, Stage.ENDED
+        queue = self.queues[ticket.priority]
+        if stage is Stage.ENDED:
+            return False
+        if stage is Stage.RESERVED:
+            self.reserved -= 1
+            self._work(ticket, -1)
+        elif stage is Stage.WAITING:
+            queue.leave(ticket)
+            self._work(ticket, -1)
+        else:
+            self._stopping -= stage is Stage.STOPPING
+            self.room.leave(ticket)
+        if ticket.admitted is not None:
+            charged = self.queues[ticket.charged]
+            charged.charge_output(ticket, ticket.made - ticket.charged_output)
+            if ticket.first_token is None:
+                charged.charge_input(ticket, -ticket.charged_input)
+            if complete:
+                ask = ticket.ask
+                self.lengths.learn(ask.tenant, ask.thinking, ask.effort, ticket.made // ticket.sequences)
+        return True
+
+    def observe(self, now: float, report: EngineReport) -> None:
+        """One step of the engine."""
+        self._last_report = now
+        if report.step_seconds is not None:
+            tokens = report.prefill_tokens + report.decode_tokens
+            self.model.learn(report.step_seconds, tokens, report.kv_used * self.size.kv_tokens)
+        self.room.observe(now, report.step_seconds, report.preempted)
+
+    # Decisions
+
+    def decide(self, now: float) -> Decisions:
+        """What is to be done now."""
+        decisions = Decisions()
+        self._expire(now)
+        decisions.evict, self._evictions = self._evictions, []
+        self._age(now)
+        self._blocked = False
+        if not self.stale(now):
+            self._admit(now, decisions)
+        return decisions
+
+    def stale(self, now: float) -> bool:
+        """Whether the engine has work and has told nothing for too long; it counts as full then."""
+        if not self.room.running:
+            return False
+        oldest = next(iter(self.room.running.values()))
+        assert oldest.admitted is not None
+        return now - max(self._last_report, oldest.admitted) > self.rules.stale_seconds
+
+    def wake_at(self, now: float) -> float | None:
+        """When `decide` must run although nothing happened; None where that is never. Ask after `decide`."""
+        times = [heap[0][0] for heap in (self._deadlines, self._ageing) if heap]
+        if self._blocked and self._stop_after > now:
+            times.append(self._stop_after)
+        return min(times, default=None)
+
+    def _admit(self, now: float, decisions: Decisions) -> None:
+        blockers: list[Ticket] = []
+        for priority, queue in self.queues.items():
+            if blockers and priority is PriorityClass.BATCH:
+                break  # batch runs in what is idle, and nothing is while somebody waits for room
+            share = self._share(priority, now)
+            while queue.waiting:
+                ticket = self._next(queue, share, blockers)
+                if ticket is None:
+                    break
+                self._enter(now, ticket)
+                decisions.admit.append(ticket)
+                for blocker in blockers:
+                    blocker.bypassed += 1
+            if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
+                break
+        self._blocked = bool(blockers)
+        if blockers:
+            self._stop(now, blockers, decisions)
+
+    def _next(self, queue: FairQueue, share: float, blockers: list[Ticket]) -> Ticket | None:
+        """The ticket of a class that enters next; who is in the way of others is added to `blockers`."""
+        head = queue.head()
+        if head is None:
+            return None
+        head.why = self.room.obstacle(head, share)
+        if not head.why and not blockers:
+            return head
+        # Where the long prompts' lane is taken, none of them is looked at; that keeps nobody else out.
+        for ticket in queue.ranked(self.rules.look_ahead, short_only=head.why == LANE_TAKEN):
+            if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
+                return None
+            ticket.why = self.room.obstacle(ticket, share)
+            if not ticket.why:
+                return ticket
+            if ticket.why != LANE_TAKEN and ticket not in blockers:
+                blockers.append(ticket)
+        return None
+
+    def _enter(self, now: float, ticket: Ticket) -> None:
+        queue = self.queues[ticket.priority]
+        ticket.stage = Stage.RUNNING
+        queue.leave(ticket)
+        self._work(ticket, -1)
+        if ticket.admitted is None:
+            ticket.charged = ticket.priority
+            queue.charge_input(ticket, ticket.uncached)
+            queue.charge_output(ticket, ticket.predicted_output)
+            self.forecast.learn_wait(ticket.predicted_wait, now - ticket.arrived)
+        ticket.admitted = now
+        ticket.bypassed = 0
+        ticket.why = ""
+        self.room.enter(ticket)
+
+    def _stop(self, now: float, blockers: list[Ticket], decisions: Decisions) -> None:
+        """Batch sequences give way to what waits for room, the newest first, a few at a time."""
+        wanting = any(
+            ticket.why in (SEQUENCES, KV) and ticket.priority is not PriorityClass.BATCH for ticket in blockers
+        )
+        if not wanting or now < self._stop_after or self._stopping:
+            return
+        for ticket in reversed(self.room.running.values()):
+            if len(decisions.stop) == self.rules.stops_at_once:
+                break
+            if ticket.priority is PriorityClass.BATCH and ticket.resumable and ticket.stage is Stage.RUNNING:
+                ticket.stage = Stage.STOPPING
+                self._stopping += 1
+                decisions.stop.append(ticket)
+        if decisions.stop:
+            self._stop_after = now + self.rules.stop_grace_seconds
+
+    def _share(self, priority: PriorityClass, now: float) -> float:
+        """The part of the room open to a class: all of it, unless a higher one has been seen lately."""
+        seen = max((self._last_seen[each] for each in PriorityClass if each.rank < priority.rank), default=-_ENDLESS)
+        return self.rules.classes[priority].share if now - seen <= self.rules.reserve_memory_seconds else 1.0
+
+    # Waiting
+
+    def _wait(self, now: float, ticket: Ticket) -> None:
+        self._push(now, ticket)
+        self._set_deadlines(ticket)
+
+    def _push(self, now: float, ticket: Ticket) -> None:
+        queue = self.queues[ticket.priority]
+        ticket.queued = now
+        queue.push(ticket)
+        self._work(ticket, 1)
+        line = queue.line(ticket)
+        ageing = self.rules.classes[ticket.priority].ageing_seconds
+        if ageing is not None and not line.ages:
+            self._schedule_ageing(now + ageing, ticket.priority, line)
+
+    def _set_deadlines(self, ticket: Ticket) -> None:
+        """Who has been admitted once has met its first deadline; only the last one holds when it is stopped."""
+        objective, total = self._objectives(ticket)
+        ticket.queue_deadline = None
+        if objective is not None and ticket.admitted is None:
+            # When it is too late to enter, not when it is too late altogether; a prompt that takes longer to compute
+            # than the objective may still wait that long.
+            prefill = self.forecast.prefill(ticket)
+            ticket.queue_deadline = ticket.arrived + (objective - prefill if prefill < objective else objective)
+        ticket.total_deadline = None if total is None else ticket.arrived + total
+        for deadline in (ticket.queue_deadline, ticket.total_deadline):
+            if deadline is not None:
+                self._numbers += 1
+                heapq.heappush(self._deadlines, (deadline, self._numbers, ticket))
+        if len(self._deadlines) > 4 * (self.waiting + len(self.room.running)) + 1024:
+            self._deadlines = [each for each in self._deadlines if each[2].stage is not Stage.ENDED]
+            heapq.heapify(self._deadlines)
+
+    def _expire(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, ticket = heapq.heappop(self._deadlines)
+            late = ticket.stage is Stage.WAITING and ticket.queue_deadline is not None and ticket.queue_deadline <= now
+            over = ticket.total_deadline is not None and ticket.total_deadline <= now
+            if ticket.stage is not Stage.ENDED and (late or over):
+                waited = ticket.stage is Stage.WAITING
+                self.leave(now, ticket, complete=False)
+                retry = self._retry_after(now, ticket) if waited else None
+                self._evictions.append(Eviction(ticket, Reason.DEADLINE_EXCEEDED, retry))
+
+    def _schedule_ageing(self, at: float, priority: PriorityClass, line: Line) -> None:
+        line.ages = True
+        self._numbers += 1
+        heapq.heappush(self._ageing, (at, self._numbers, priority, line))
+
+    def _age(self, now: float) -> None:
+        """Moves the oldest request of each line that is due up one class, one of a tenant at a time."""
+        while self._ageing and self._ageing[0][0] <= now:
+            _, _, priority, line = heapq.heappop(self._ageing)
+            line.ages = False
+            heads = [head for long in (False, True) if (head := line.head(long)) is not None]
+            if not heads:
+                continue
+            ageing = self.rules.classes[priority].ageing_seconds
+            oldest = min(heads, key=lambda ticket: ticket.queued or 0.0)
+            assert ageing is not None
+            assert oldest.queued is not None
+            above = list(PriorityClass)[priority.rank - 1]
+            due = oldest.queued + ageing
+            ahead = self._promoted.get((above, oldest.tenant))
+            if due <= now and (ahead is None or ahead.stage is not Stage.WAITING or ahead.priority is not above):
+                self._promote(now, oldest, above)
+                self._promoted[above, oldest.tenant] = oldest
+            if line.waiting:
+                self._schedule_ageing(max(due, now + min(1.0, ageing)), priority, line)
+
+    def _promote(self, now: float, ticket: Ticket, above: PriorityClass) -> None:
+        self._work(ticket, -1)
+        self.queues[ticket.priority].leave(ticket)
+        ticket.priority = above
+        self._push(now, ticket)
+
+    # The door
+
+    def _new(self, ask: Ask, now: float) -> Ticket:
+        self._numbers += 1
+        return Ticket(self._numbers, ask, now)
+
+    def _make_place(self, now: float, ticket: Ticket) -> None:
+        """Refuses where too many wait, or displaces the newest of whoever has the most waiting, if that is another."""
+        if self.waiting < self.rules.max_waiting:
+            return
+        for priority in reversed(PriorityClass):
+            queue = self.queues[priority]
+            if priority.rank < ticket.priority.rank or not queue.waiting:
+                continue
+            # From a lower class anybody; from the same one only who has more waiting than this tenant.
+            least = queue.line(ticket).waiting + 1 if priority is ticket.priority else 0
+            line = queue.largest(least)
+            newest = line.newest() if line is not None else None
+            if newest is not None:
+                self.leave(now, newest, complete=False)
+                self._evictions.append(Eviction(newest, Reason.DISPLACED, self._retry_after(now, newest)))
+                return
+        raise self._refused(now, ticket, Reason.OVERLOADED)
+
+    def _check_wait(self, now: float, ticket: Ticket, *, returning: bool) -> None:
+        """Refuses who cannot have its first token in time. Who was told to come now is believed instead."""
+        objective, _ = self._objectives(ticket)
+        expected = self._expect(now, ticket)
+        ticket.predicted_wait, ticket.predicted_ttft = expected.wait, expected.ttft
+        if not self.forecast.trusted:
+            if self.waiting >= self.rules.static_waiting:
+                raise self._refused(now, ticket, Reason.OVERLOADED)
+            return
+        elapsed = now - ticket.arrived
+        if objective is None or returning or elapsed + expected.ttft <= objective:
+            return
+        # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
+        if expected.wait > 0 or ticket.ask.ttft_seconds is not None:
+            raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE)
+
+    def _expect(self, now: float, ticket: Ticket) -> Expected:
+        above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
+        queue = self.queues[ticket.priority]
+        return self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now))
+
+    def _objectives(self, ticket: Ticket) -> tuple[float | None, float | None]:
+        ask, rules = ticket.ask, self.rules.classes[ticket.ask.priority]
+        objective = rules.ttft_seconds if ask.ttft_seconds is None else ask.ttft_seconds
+        return objective, rules.total_seconds if ask.total_seconds is None else ask.total_seconds
+
+    def _refused(self, now: float, ticket: Ticket, reason: Reason) -> Refused:
+        ticket.stage = Stage.ENDED
+        return Refused(reason, retry_after=self._retry_after(now, ticket), evicted=False)
+
+    def _retry_after(self, now: float, ticket: Ticket) -> float:
+        """When this ticket would be served in time, if nothing else came but those who were told to."""
+        objective, _ = self._objectives(ticket)
+        ahead = [queue for priority, queue in self.queues.items() if priority.rank <= ticket.priority.rank]
+        backlog = self.forecast.backlog(ahead) + self.forecast.prefill(ticket)
+        free_at = now + max(0.0, backlog - (objective or 0.0))
+        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output)
+        return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order)
+
+    def _too_large(self, ticket: Ticket) -> TooLarge:
+        blocks = self.size.footprint(ticket.prompt + ticket.max_tokens) // self.size.block_tokens * ticket.sequences
+        if ticket.sequences > self.size.sequences:
+            return TooLarge(
+                f"This asks for {ticket.sequences} answers at once; this server runs {self.size.sequences}.", param="n"
+            )
+        return TooLarge(
+            f"This needs up to {blocks} blocks of the KV cache ({ticket.prompt} prompt tokens and {ticket.max_tokens} "
+            f"of each of {ticket.sequences} answers), and the server has {self.size.blocks}.",
+            param="max_tokens",
+        )
+
+    # Work that waits, and tokens that came
+
+    def _work(self, ticket: Ticket, sign: int) -> None:
+        self.queues[ticket.priority].add_work(ticket, sign * ticket.uncached, sign * ticket.remaining_output)
+
+    def _first_token(self, now: float, ticket: Ticket, cached: int | None) -> None:
+        self.room.prefilled(ticket)
+        if ticket.first_token is not None:
+            return
+        ticket.first_token = now
+        self.forecast.learn_ttft(ticket.predicted_ttft, now - ticket.arrived)
+        if cached is not None:
+            # What the engine found in its cache was not computed, whatever was estimated.
+            self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)
+
+    def waiting_tickets(self) -> Iterator[Ticket]:
+        """Every waiting ticket, by class, then by tenant."""
+        for queue in self.queues.values():
+            for _, line in queue.items():
+                for lane in line.lanes:
+                    yield from (ticket for _, _, ticket in lane if line.holds(ticket))

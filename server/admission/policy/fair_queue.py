@@ -1,0 +1,213 @@
+"""One priority class's waiting requests, fair between tenants by virtual token counters.
+
+The rule is VTC's (Sheng et al., OSDI'24, arXiv:2401.00588, algorithm 2): whoever has had the least service for its
+weight comes next, and who comes back after a pause is lifted to the least of those waiting, so that nobody saves up.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from server.admission.policy.ticket import Stage, Ticket
+
+_LANES = (False, True)
+
+
+class Line:
+    """One tenant's waiting requests of one class, short prompts and long ones apart, and its counter."""
+
+    __slots__ = ("ages", "counter", "entry", "lanes", "output", "recent", "uncached", "waiting", "weight")
+
+    def __init__(self, weight: float) -> None:
+        self.counter = 0.0
+        self.weight = weight
+        # By lane: a heap of (order, number, ticket), oldest first; who has left is passed over when it comes up.
+        self.lanes: tuple[list[tuple[float, int, Ticket]], ...] = ([], [])
+        # By lane: the counter under which this line stands in the queue's heap, None where it does not.
+        self.entry: list[float | None] = [None, None]
+        # The same tickets as they came, to find the newest.
+        self.recent: list[Ticket] = []
+        self.waiting = 0
+        # Whether a look at the age of its oldest ticket is due some time.
+        self.ages = False
+        # Prompt tokens to compute and output tokens predicted of all that wait or are being rendered.
+        self.uncached = 0
+        self.output = 0
+
+    def head(self, long: bool) -> Ticket | None:
+        """The oldest ticket of a lane that still waits."""
+        lane = self.lanes[long]
+        while lane and not self.holds(lane[0][2]):
+            heapq.heappop(lane)
+        return lane[0][2] if lane else None
+
+    def newest(self) -> Ticket | None:
+        """The ticket that came last of those that still wait."""
+        while self.recent and not self.holds(self.recent[-1]):
+            self.recent.pop()
+        return self.recent[-1] if self.recent else None
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether the ticket waits here, and has not left or gone to another line."""
+        return ticket.stage is Stage.WAITING and ticket.line is self
+
+    def add(self, number: int, ticket: Ticket) -> None:
+        """Takes a ticket in."""
+        ticket.line = self
+        self.waiting += 1
+        heapq.heappush(self.lanes[ticket.long], (ticket.order, number, ticket))
+        if len(self.recent) > 2 * self.waiting + 16:
+            self.recent = [each for each in self.recent if self.holds(each)]
+        self.recent.append(ticket)
+
+
+class FairQueue:
+    """Lines of tenants. `input_weight` and `output_weight` are VTC's w_p and w_q.
+
+    `head` costs O(log tenants) whatever the number of requests: counters that grew since a line was last looked at are
+    put right only when that line comes up.
+    """
+
+    def __init__(self, input_weight: float, output_weight: float) -> None:
+        self._input_weight = input_weight
+        self._output_weight = output_weight
+        self._lines: dict[str, Line] = {}
+        self._heaps: tuple[list[tuple[float, str]], ...] = ([], [])
+        self._last_counter = 0.0
+        self._pushed = 0
+        self._largest: Line | None = None
+        self.waiting = 0
+        # Sums over all lines, and the weight of those that wait.
+        self.uncached = 0
+        self.output = 0
+        self.weight = 0.0
+
+    def line(self, ticket: Ticket) -> Line:
+        """The line of a ticket's tenant; the weight follows the ticket's, which may have been configured anew."""
+        line = self._lines.get(ticket.tenant)
+        if line is None:
+            line = self._lines[ticket.tenant] = Line(ticket.ask.weight)
+        elif line.weight != ticket.ask.weight:
+            if line.waiting:
+                self.weight += ticket.ask.weight - line.weight
+            line.weight = ticket.ask.weight
+        return line
+
+    def __len__(self) -> int:
+        return self.waiting
+
+    def items(self) -> Iterator[tuple[str, Line]]:
+        """Every tenant that has ever waited here, with its line."""
+        return iter(self._lines.items())
+
+    def push(self, ticket: Ticket) -> None:
+        """A ticket starts to wait."""
+        line = self.line(ticket)
+        if not line.waiting:
+            self._lift(line)
+            self.weight += line.weight
+        self.waiting += 1
+        self._pushed += 1
+        line.add(self._pushed, ticket)
+        if line.entry[ticket.long] is None:
+            self._enter(ticket.tenant, line, ticket.long)
+
+    def _lift(self, line: Line) -> None:
+        """VTC's counter lift, before the line is among those waiting."""
+        least = self._least()
+        line.counter = max(line.counter, self._last_counter if least is None else least)
+
+    def _least(self) -> float | None:
+        counters = [line.counter for long in _LANES if (line := self._top(long)) is not None]
+        return min(counters) if counters else None
+
+    def leave(self, ticket: Ticket) -> None:
+        """A ticket no longer waits, for whatever reason; its stage must have changed before."""
+        line = self._lines[ticket.tenant]
+        line.waiting -= 1
+        self.waiting -= 1
+        if not line.waiting:
+            self.weight -= line.weight
+            self._last_counter = line.counter
+
+    def largest(self, more_than: int) -> Line | None:
+        """A line with more than so many tickets waiting, the longest when it was looked for; None if there is none."""
+        if self._largest is None or self._largest.waiting <= more_than:
+            self._largest = max(self._lines.values(), key=lambda line: line.waiting, default=None)
+        return self._largest if self._largest is not None and self._largest.waiting > more_than else None
+
+    def head(self) -> Ticket | None:
+        """The oldest ticket of the tenant with the smallest counter."""
+        ranked = [(line.counter, long, line) for long in _LANES if (line := self._top(long)) is not None]
+        if not ranked:
+            return None
+        _, long, line = min(ranked, key=lambda each: each[:2])
+        return line.head(long)
+
+    def ranked(self, count: int, *, short_only: bool = False) -> list[Ticket]:
+        """The heads of up to `count` lines and lanes, smallest counter first."""
+        lanes = (False,) if short_only else _LANES
+        found: list[Ticket] = []
+        taken: list[tuple[bool, tuple[float, str]]] = []
+        while len(found) < count:
+            tops = [(line.counter, long, line) for long in lanes if (line := self._top(long)) is not None]
+            if not tops:
+                break
+            _, long, line = min(tops, key=lambda each: each[:2])
+            ticket = line.head(long)
+            assert ticket is not None
+            found.append(ticket)
+            taken.append((long, heapq.heappop(self._heaps[long])))
+        for long, entry in taken:
+            heapq.heappush(self._heaps[long], entry)
+        return found
+
+    def charge_input(self, ticket: Ticket, tokens: float) -> None:
+        """Counts prompt tokens that the engine computes for the ticket's tenant; negative gives back."""
+        ticket.charged_input += tokens
+        self._charge(ticket, self._input_weight * tokens)
+
+    def charge_output(self, ticket: Ticket, tokens: float) -> None:
+        """Counts output tokens, predicted or made; negative gives back."""
+        ticket.charged_output += tokens
+        self._charge(ticket, self._output_weight * tokens)
+
+    def _charge(self, ticket: Ticket, units: float) -> None:
+        line = self.line(ticket)
+        line.counter += units / line.weight
+        if units < 0:
+            # A counter that shrank must be found earlier than where it stands.
+            for long in _LANES:
+                if line.entry[long] is not None:
+                    self._enter(ticket.tenant, line, long)
+
+    def add_work(self, ticket: Ticket, uncached: int, output: int) -> None:
+        """Counts work that waits or is about to; negative takes it off again."""
+        line = self.line(ticket)
+        line.uncached += uncached
+        line.output += output
+        self.uncached += uncached
+        self.output += output
+
+    def _enter(self, tenant: str, line: Line, long: bool) -> None:
+        line.entry[long] = line.counter
+        heapq.heappush(self._heaps[long], (line.counter, tenant))
+
+    def _top(self, long: bool) -> Line | None:
+        """The line with the smallest counter that has a head in this lane; it stands on top of the heap then."""
+        heap = self._heaps[long]
+        while heap:
+            key, tenant = heap[0]
+            line = self._lines[tenant]
+            if line.entry[long] != key:
+                heapq.heappop(heap)  # it stands elsewhere by now
+            elif line.head(long) is None:
+                heapq.heappop(heap)
+                line.entry[long] = None
+            elif line.counter > key:
+                line.entry[long] = line.counter
+                heapq.heapreplace(heap, (line.counter, tenant))
+            else:
+                return line
+        return None

@@ -1,0 +1,112 @@
+"""How long a request would wait for its first token, and how good such forecasts have been."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.admission.policy.engine_model import EngineModel
+from server.admission.policy.fair_queue import FairQueue
+from server.admission.policy.parameters import EngineSize
+from server.admission.policy.room import Room
+from server.admission.policy.ticket import Ticket
+
+_LEARNING = 0.05
+# Waits shorter than this are noise of the machine and say nothing about the forecast.
+_LEAST_SECONDS = 0.05
+_FLOOR_SECONDS = 0.1
+_BIAS = (0.25, 4.0)
+_FEW = 20
+# A mean error of the size of the thing itself: no longer a forecast.
+_TRUSTED_ERROR = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Seconds in the queue, and seconds from entering the engine to the first token."""
+
+    wait: float
+    prefill: float
+
+    @property
+    def ttft(self) -> float:
+        """Seconds from now to the first token."""
+        return self.wait + self.prefill
+
+
+class Forecast:
+    """Engine time of what is ahead, over what the engine gives; corrected by how long others really waited."""
+
+    def __init__(self, size: EngineSize, model: EngineModel, room: Room) -> None:
+        self._size = size
+        self._model = model
+        self._room = room
+        self.bias = 1.0
+        self.error = 0.0
+        self._seen = 0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether recent forecasts were good enough to refuse somebody by."""
+        return self._seen < _FEW or self.error < _TRUSTED_ERROR
+
+    def engine_seconds(self, uncached: float, output: float) -> float:
+        """Engine time of so many prompt and output tokens, the latter sharing steps with what runs now."""
+        decode = self._model.decode_seconds(self._room.sequences, self._room.kv_held)
+        return self._model.costs.token * uncached + decode * output
+
+    def backlog(self, queues: Iterable[FairQueue]) -> float:
+        """Seconds until the engine has taken in all that waits in `queues`."""
+        uncached = output = 0
+        for queue in queues:
+            uncached += queue.uncached
+            output += queue.output
+        return self.engine_seconds(uncached, output) * self.bias
+
+    def expect(self, ticket: Ticket, above: list[FairQueue], queue: FairQueue, share: float) -> Expected:
+        """What a ticket that is not yet counted in its `queue` has to expect; `above` are the classes before it.
+
+        Of its own class at most its fair part is ahead of it: what its tenant has waiting, while every other tenant
+        takes as much for its weight. Looks at the engine as it will be when the ticket enters: full, if it waits.
+        """
+        line = queue.line(ticket)
+        waiting = queue.waiting or any(each.waiting for each in above)
+        blocked = bool(waiting) or bool(self._room.obstacle(ticket, share))
+        higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
+        weight = queue.weight + (0.0 if line.waiting else line.weight)
+        own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
+        ahead = higher + min(self.engine_seconds(queue.uncached, queue.output), own * weight / line.weight)
+        wait = (ahead + self._next_leave()) * self.bias if blocked else 0.0
+        return Expected(wait, self.prefill(ticket, blocked))
+
+    def prefill(self, ticket: Ticket, blocked: bool = False) -> float:
+        """Seconds in the engine until the first token, behind the prompts that are there (as many as may be, if it has
+        to wait first).
+        """
+        room = self._room
+        rate = self._model.prefill_rate(self._size.step_tokens, room.sequences, room.kv_held)
+        before = room.prefill[ticket.long]
+        if blocked:
+            before = max(before, min(room.prefill_limit, before + ticket.uncached))
+        step = self._model.costs.seconds(room.sequences + 1, room.kv_held)
+        return (before + ticket.uncached) / rate + step
+
+    def _next_leave(self) -> float:
+        """Seconds until one of those that run is expected to leave."""
+        room = self._room
+        if not room.sequences:
+            return 0.0
+        mean = max(0.0, room.remaining_output) / room.sequences
+        return mean * self._model.decode_seconds(room.sequences, room.kv_held)
+
+    def learn_wait(self, expected: float, waited: float) -> None:
+        """How long a ticket waited, beside what was expected."""
+        if expected > _LEAST_SECONDS:
+            ratio = max(_BIAS[0], min(_BIAS[1], waited / expected * self.bias))
+            self.bias += _LEARNING * (ratio - self.bias)
+
+    def learn_ttft(self, expected: float, took: float) -> None:
+        """How long a first token took, beside what was expected."""
+        self._seen += 1
+        error = abs(took - expected) / max(took, _FLOOR_SECONDS)
+        self.error += max(_LEARNING, 1 / self._seen) * (error - self.error)

@@ -1,0 +1,84 @@
+"""What the policy is told once: the engine's size, and the operator's choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from server.admission.classes import PriorityClass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSize:
+    """What the engine has to give.
+
+    `sequences` run at once at most and share `step_tokens` in one step. The KV cache has `blocks` of `block_tokens`; a
+    sequence of any length holds `constant_blocks` beside those of its tokens (a hybrid model's recurrent state: 6 with
+    prefix caching, measured on vLLM 0.32).
+    """
+
+    sequences: int
+    step_tokens: int
+    blocks: int
+    block_tokens: int
+    constant_blocks: int
+    max_model_len: int
+
+    def footprint(self, tokens: int) -> int:
+        """KV tokens that a sequence of `tokens` takes, counted in whole blocks."""
+        return (-(-tokens // self.block_tokens) + self.constant_blocks) * self.block_tokens
+
+    @property
+    def kv_tokens(self) -> int:
+        """KV cache size in tokens."""
+        return self.blocks * self.block_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRules:
+    """One priority class.
+
+    `ttft_seconds` is the objective for the first token, `total_seconds` for the whole answer; None is none. `share` is
+    how full the room may be for this class to enter, while a higher class has been seen lately. After `ageing_seconds`
+    of waiting a tenant's oldest request moves up one class.
+    """
+
+    ttft_seconds: float | None
+    total_seconds: float | None = None
+    share: float = 1.0
+    ageing_seconds: float | None = None
+
+
+def default_classes() -> dict[PriorityClass, ClassRules]:
+    """Someone at a screen gives up after some ten seconds, a program later, and a batch not in an hour."""
+    return {
+        PriorityClass.INTERACTIVE: ClassRules(ttft_seconds=10.0),
+        PriorityClass.STANDARD: ClassRules(ttft_seconds=30.0, share=0.95, ageing_seconds=10.0),
+        PriorityClass.BATCH: ClassRules(ttft_seconds=3600.0, share=0.8, ageing_seconds=300.0),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The operator's choices; `docs/admission.md` says what each is for.
+
+    Times are in seconds, `input_weight` and `output_weight` in counter units per token (VTC's w_p and w_q).
+    """
+
+    classes: Mapping[PriorityClass, ClassRules] = field(default_factory=default_classes)
+    input_weight: float = 1.0
+    output_weight: float = 2.0
+    max_waiting: int = 2048
+    static_waiting: int = 512
+    bypasses: int = 8
+    look_ahead: int = 4
+    prefill_seconds: float = 2.0
+    long_tokens: int = 16_384
+    long_share: float = 0.5
+    itl_seconds: float = 0.15
+    kv_share: float = 0.97
+    stale_seconds: float = 5.0
+    stops_at_once: int = 2
+    stop_grace_seconds: float = 0.5
+    reserve_memory_seconds: float = 60.0
+    longest_retry_seconds: float = 60.0

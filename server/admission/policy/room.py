@@ -1,0 +1,169 @@
+"""The engine's room: what runs in it, and how much may.
+
+Three things run out: running sequences, KV tokens, and prefill tokens on their way (they delay everyone's next token
+and each other's first). Each is held under a limit that follows the live engine.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from server.admission.policy.engine_model import EngineModel
+from server.admission.policy.parameters import EngineSize, Rules
+from server.admission.policy.peak_kv import PeakKv
+from server.admission.policy.ticket import Ticket
+
+# What can keep a ticket out.
+SEQUENCES, KV, PREFILL, LANE_TAKEN = "sequences", "kv", "prefill", "long prompts"
+
+# Additive increase, multiplicative decrease, decided once in this many seconds.
+_WINDOW_SECONDS = 1.0
+_SEQUENCES_DECREASE = 0.85
+_SEQUENCES_INCREASE = 0.02
+_KV_DECREASE = 0.95
+_KV_INCREASE = 0.005
+_LEAST_SEQUENCES = 4
+_LEAST_KV_SHARE = 0.5
+
+
+class Room:
+    """Counts what runs, and says whether a ticket fits beside it."""
+
+    def __init__(self, size: EngineSize, rules: Rules, model: EngineModel) -> None:
+        self._size = size
+        self._rules = rules
+        self._model = model
+        self._kv = PeakKv(size.sequences)
+        # Newest last, as batch sequences are stopped from the end.
+        self.running: OrderedDict[int, Ticket] = OrderedDict()
+        self.sequences = 0
+        self.prefill = {False: 0, True: 0}
+        self.long_prompts = 0
+        self.sequence_limit = float(size.sequences)
+        self.kv_share = rules.kv_share
+        self._window_end = 0.0
+        self._step_seconds = 0.0
+        self._steps = 0
+        self._preempted = 0
+        self._full = False
+
+    @property
+    def kv_limit(self) -> int:
+        """KV tokens that may be held at the peak."""
+        return int(self._size.kv_tokens * self.kv_share)
+
+    @property
+    def kv_held(self) -> int:
+        """KV tokens that what runs holds now, counted as `need` counts them."""
+        return self._kv.held
+
+    @property
+    def remaining_output(self) -> int:
+        """Tokens that what runs is expected to make yet."""
+        return self._kv.total - self._kv.held
+
+    @property
+    def prefill_limit(self) -> int:
+        """Prompt tokens that may be on their way at once: what the engine computes in `prefill_seconds`."""
+        rate = self._model.prefill_rate(self._size.step_tokens, self.sequences, self._kv.held)
+        return max(int(self._rules.prefill_seconds * rate), self._size.step_tokens)
+
+    def need(self, ticket: Ticket) -> int:
+        """KV tokens of a ticket's prompt and what it has made, in whole blocks and one more for each sequence."""
+        each = self._size.footprint(ticket.prompt + ticket.made // ticket.sequences) + self._size.block_tokens
+        return each * ticket.sequences
+
+    def never_fits(self, ticket: Ticket) -> bool:
+        """Whether the ticket could not run even alone in the engine, making all that it may."""
+        longest = self._size.footprint(ticket.prompt + ticket.max_tokens) * ticket.sequences
+        return ticket.sequences > self._size.sequences or longest > self._size.kv_tokens
+
+    def obstacle(self, ticket: Ticket, share: float) -> str:
+        """What keeps the ticket out, empty where nothing does. `share` is the part of the room open to its class.
+
+        What fits alone is never kept out of an empty room.
+        """
+        if not self.running:
+            return ""
+        if self.sequences + ticket.sequences > self.sequence_limit * share:
+            self._full = True
+            return SEQUENCES
+        if not self._kv.fits(
+            self.need(ticket),
+            ticket.remaining_output // ticket.sequences,
+            ticket.sequences,
+            int(self.kv_limit * share),
+        ):
+            return KV
+        if ticket.long:
+            # One at a time past its own share of the prefill: a prompt that is longer than that share still runs.
+            limit = self.prefill_limit * self._rules.long_share
+            return LANE_TAKEN if self.long_prompts and self.prefill[True] + ticket.uncached > limit else ""
+        limit = self.prefill_limit * share * (1 - self._rules.long_share if self.long_prompts else 1)
+        if self.prefill[False] and self.prefill[False] + ticket.uncached > limit:
+            return PREFILL
+        return ""
+
+    def enter(self, ticket: Ticket) -> None:
+        """The ticket goes to the engine."""
+        self.running[ticket.id] = ticket
+        ticket.prefilling = True
+        self.sequences += ticket.sequences
+        self.prefill[ticket.long] += ticket.uncached
+        self.long_prompts += ticket.long
+        ticket.slot = self._kv.add(
+            ticket, self.need(ticket), ticket.remaining_output // ticket.sequences, ticket.sequences
+        )
+
+    def prefilled(self, ticket: Ticket) -> None:
+        """The ticket's first token is there, or it leaves without one."""
+        ticket.prefilling = False
+        self.prefill[ticket.long] -= ticket.uncached
+        self.long_prompts -= ticket.long
+
+    def grow(self, ticket: Ticket, tokens: int) -> None:
+        """The ticket has made `tokens` more; its `made` and `predicted_output` are up to date."""
+        assert ticket.slot is not None
+        self._kv.grow(ticket.slot, tokens, ticket.remaining_output // ticket.sequences)
+
+    def leave(self, ticket: Ticket) -> None:
+        """The ticket is no longer in the engine."""
+        del self.running[ticket.id]
+        self.sequences -= ticket.sequences
+        if ticket.prefilling:
+            self.prefilled(ticket)
+        assert ticket.slot is not None
+        moved = self._kv.remove(ticket.slot)
+        if isinstance(moved, Ticket):
+            moved.slot = ticket.slot
+        ticket.slot = None
+
+    def observe(self, now: float, step_seconds: float | None, preempted: int) -> None:
+        """One report of the engine. Moves the limits at the end of each window.
+
+        Never by how long requests take: that is how much they were asked to write.
+        """
+        self._preempted += preempted
+        if step_seconds is not None and self.sequences:
+            self._step_seconds += step_seconds
+            self._steps += 1
+        if now < self._window_end:
+            return
+        itl = self._step_seconds / self._steps if self._steps else 0.0
+        if self._preempted:
+            self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
+            self._scale_sequences(_SEQUENCES_DECREASE)
+        elif itl > self._rules.itl_seconds:
+            self._scale_sequences(_SEQUENCES_DECREASE)
+        else:
+            self.kv_share = min(self.kv_share + _KV_INCREASE, self._rules.kv_share)
+            if self._full:
+                raised = self.sequence_limit + max(1.0, _SEQUENCES_INCREASE * self._size.sequences)
+                self.sequence_limit = min(raised, float(self._size.sequences))
+        self._window_end = now + _WINDOW_SECONDS
+        self._step_seconds, self._steps, self._preempted, self._full = 0.0, 0, 0, False
+
+    def _scale_sequences(self, factor: float) -> None:
+        """From what runs, not from a limit that nothing has reached."""
+        base = min(self.sequence_limit, float(max(self.sequences, _LEAST_SEQUENCES)))
+        self.sequence_limit = max(base * factor, float(min(_LEAST_SEQUENCES, self._size.sequences)))
