@@ -19,6 +19,8 @@ def engine_arguments(settings: Settings) -> dict[str, Any]:
         "limit_mm_per_prompt": {"image": settings.limits.images, "video": 0},
         # A signal to the whole process group (Ctrl-C) must not abort what the daemon is draining.
         "shutdown_timeout": int(settings.server.drain_seconds) + 5,
+        # Each step tells what it computed; admission learns the engine's speed from it.
+        "enable_logging_iteration_details": True,
         # Tokenising and template rendering run in these threads, never on the event loop.
         "renderer_num_workers": 2,
         # Where JSON allows any whitespace, a model that finds no next word writes newlines to the end of its tokens.

@@ -13,8 +13,11 @@ from server.engine.constraints import bound_by
 from server.engine.failures import translate
 from server.engine.logprobs import token_logprobs
 from server.engine.sampling import sampling_params
+from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
+from server.engine.step_reports import Listener, step_reporter
 from server.engine.torchvision_ops import ensure
+from server.generation.engine_state import EngineSize
 from server.generation.errors import EngineDied, InvalidRequest
 from server.generation.ports import DecodedImage, EngineDelta, Order, Prompt
 from server.settings import Settings
@@ -25,8 +28,9 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 class VllmEngine:
     """Start it with `start`; it serves until `stop` or until its process dies."""
 
-    def __init__(self, llm: Any, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, llm: Any, defaults: Mapping[str, Any], listeners: list[Listener]) -> None:
         self._llm = llm
+        self._listeners = listeners
         self._defaults = dict(defaults)
         tokenizer = llm.renderer.get_tokenizer()
         self._think_start = _token_id(tokenizer, _THINK_OPEN)
@@ -40,11 +44,12 @@ class VllmEngine:
         """
         tap = EngineLogTap(phases, settings.log.engine_level)
         tap.open()
+        listeners: list[Listener] = []
         try:
-            llm = await asyncio.to_thread(_build, settings, phases)
+            llm = await asyncio.to_thread(_build, settings, phases, listeners)
         finally:
             tap.close()
-        engine = cls(llm, llm.model_config.get_diff_sampling_param())
+        engine = cls(llm, llm.model_config.get_diff_sampling_param(), listeners)
         await engine._warm_up()
         return engine
 
@@ -52,6 +57,15 @@ class VllmEngine:
     def max_model_len(self) -> int:
         """Context length in tokens."""
         return int(self._llm.model_config.max_model_len)
+
+    @property
+    def size(self) -> EngineSize:
+        """What the engine has to give, by its own account."""
+        return engine_size(self._llm.vllm_config)
+
+    def on_step(self, listener: Listener) -> None:
+        """Tells `listener` of every step from now on, on the event loop."""
+        self._listeners.append(listener)
 
     @property
     def think_end_token(self) -> int | None:
@@ -108,7 +122,16 @@ class VllmEngine:
                 failure.param = failure.param or "messages"
             raise failure from error
         token_ids = engine_input["prompt_token_ids"]
-        return Prompt(engine_input, len(token_ids), self._ends_thinking(token_ids), token_ids)
+        return Prompt(
+            engine_input, len(token_ids), self._ends_thinking(token_ids), token_ids, _media_places(engine_input)
+        )
+
+    def extend(self, prompt: Prompt, made: Sequence[int], *, thinking: bool) -> Prompt:
+        """See `server.generation.ports.Engine`."""
+        token_ids = [*prompt.token_ids, *made]
+        engine_input = {name: value for name, value in prompt.engine_input.items() if name != "prompt"}
+        engine_input["prompt_token_ids"] = token_ids
+        return Prompt(engine_input, len(token_ids), thinking, token_ids, prompt.media)
 
     async def submit(self, request_id: str, prompt: Prompt, order: Order) -> VllmStream:
         """See `server.generation.ports.Engine`."""
@@ -225,7 +248,7 @@ class VllmStream:
 _BACKGROUND: set[asyncio.Future[None]] = set()
 
 
-def _build(settings: Settings, phases: StartupPhases) -> Any:
+def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener]) -> Any:
     apply_environment(settings)
     prepare_children()
     ensure()
@@ -235,7 +258,7 @@ def _build(settings: Settings, phases: StartupPhases) -> Any:
 
     config = AsyncEngineArgs(**_with_configs(engine_arguments(settings))).create_engine_config()
     phases.enter("engine process")
-    llm = AsyncLLM.from_vllm_config(config)
+    llm = AsyncLLM.from_vllm_config(config, stat_loggers=[step_reporter(listeners)])
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
@@ -249,6 +272,16 @@ def _with_configs(arguments: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(nested, dict):
         return arguments
     return {**arguments, "structured_outputs_config": StructuredOutputsConfig(**nested)}
+
+
+def _media_places(engine_input: Mapping[str, Any]) -> Mapping[int, str]:
+    """The content hash of each image by the place of its first token."""
+    hashes, places = engine_input.get("mm_hashes") or {}, engine_input.get("mm_placeholders") or {}
+    return {
+        place.offset: str(key)
+        for kind, keys in hashes.items()
+        for key, place in zip(keys, places.get(kind, ()), strict=False)
+    }
 
 
 def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -83,6 +83,7 @@ class Generation:
 
     def _read(self, delta: EngineDelta) -> Batch:
         answer = self._answers[delta.answer]
+        self._permit.made(len(delta.token_ids), delta.cached_tokens)
         self._count(answer, delta.token_ids, delta.cached_tokens)
         events = answer.parser.feed(delta.text)
         if delta.finish_reason is not None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.generation.conversation import Conversation, Sampling
+from server.generation.conversation import Conversation, Sampling, TextPart
 from server.generation.errors import ContextTooLong, InvalidRequest
 from server.generation.generation import Generation
 from server.generation.output_parser import OutputParser
-from server.generation.ports import Engine, ImageDecoder, Order, Permit, Prompt
+from server.generation.ports import Engine, EngineStream, ImageDecoder, Order, Permit, Price, Prompt
+from server.generation.resumable import ResumableStream, resumable
 from server.generation.template_messages import template_messages
 
 
@@ -29,6 +30,17 @@ class Defaults:
     effort_budgets: Mapping[str, int | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a request will take, from its text alone: tokens of its prompt (a guess) and at most of each answer."""
+
+    prompt_tokens: int
+    max_tokens: int
+    answers: int
+    thinking: bool
+    effort: str | None
+
+
 class Pipeline:
     """Prepares a conversation, hands it to the engine and returns the running generation."""
 
@@ -36,6 +48,18 @@ class Pipeline:
         self._engine = engine
         self._decoder = decoder
         self._defaults = defaults
+
+    def expect(self, conversation: Conversation) -> Expectation:
+        """What is known of a request before its prompt is rendered. Raises InvalidRequest for an unknown effort."""
+        thinking, _ = thinking_and_budget(conversation, self._defaults)
+        longest = self._engine.max_model_len
+        return Expectation(
+            prompt_tokens=min(longest, guessed_tokens(conversation)),
+            max_tokens=min(longest, conversation.max_tokens or self._defaults.max_tokens or longest),
+            answers=conversation.answers,
+            thinking=thinking,
+            effort=conversation.effort,
+        )
 
     async def start(self, request_id: str, conversation: Conversation, permit: Permit) -> Generation:
         """Runs the road up to the engine's acceptance; the permit is the generation's from then on.
@@ -58,8 +82,13 @@ class Pipeline:
             tool_choice=conversation.tool_choice,
             structure=conversation.structure,
         )
-        stream = await self._engine.submit(request_id, prompt, order)
-        permit.on_interrupt(stream.interrupt)
+        may_stop = resumable(order)
+        await permit.admitted(Price(prompt, max_tokens, may_stop, conversation.cache_salt))
+        stream: EngineStream = await self._engine.submit(request_id, prompt, order)
+        if may_stop:
+            stream = ResumableStream(self._engine, request_id, prompt, order, permit, stream)
+        else:
+            permit.on_interrupt(stream.interrupt)
         tools = {tool.name: tool.parameters for tool in conversation.tools}
         return Generation(
             stream,
@@ -107,6 +136,25 @@ class Pipeline:
                 param=conversation.max_tokens_param,
             )
         return wanted
+
+
+# Qwen3.5's tokenizer, on prose and code alike; an image of common size; what the template writes around a message.
+_CHARACTERS_PER_TOKEN = 3.5
+_IMAGE_TOKENS = 256
+_MESSAGE_TOKENS = 5
+
+
+def guessed_tokens(conversation: Conversation) -> int:
+    """Prompt tokens of a conversation, without rendering it."""
+    characters = sum(len(str(tool.parameters)) + len(tool.description or "") for tool in conversation.tools)
+    for message in conversation.messages:
+        characters += len(message.reasoning or "") + sum(len(str(call.arguments)) for call in message.tool_calls)
+        if isinstance(message.content, str):
+            characters += len(message.content)
+        else:
+            characters += sum(len(part.text) for part in message.content if isinstance(part, TextPart))
+    images, messages = len(conversation.images), len(conversation.messages)
+    return int(characters / _CHARACTERS_PER_TOKEN) + images * _IMAGE_TOKENS + messages * _MESSAGE_TOKENS
 
 
 def thinking_and_budget(conversation: Conversation, defaults: Defaults) -> tuple[bool, int | None]:

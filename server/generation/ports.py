@@ -27,13 +27,15 @@ class Prompt:
     """A rendered conversation whose exact cost is known.
 
     `engine_input` is the engine room's own value and opaque here. `thinking` says whether the prompt ends inside an
-    open `<think>` block, read from its tokens, so that it holds for any template.
+    open `<think>` block, read from its tokens, so that it holds for any template. `media` has the content hash of each
+    image by the place of its first token.
     """
 
     engine_input: Any
     tokens: int
     thinking: bool
     token_ids: Sequence[int] = ()
+    media: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class Engine(Protocol):
         Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`.
         """
 
+    def extend(self, prompt: Prompt, made: Sequence[int], *, thinking: bool) -> Prompt:
+        """A prompt that goes on where an answer of `made` tokens was stopped."""
+
     async def submit(self, request_id: str, prompt: Prompt, order: Order) -> EngineStream:
         """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied."""
 
@@ -122,11 +127,36 @@ class ImageDecoder(Protocol):
         """The pixels of all images of one request, in their order. Raises InvalidRequest that names a part."""
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a rendered request takes: its prompt, and `max_tokens` for each of its answers.
+
+    `resumable` says whether the engine can stop it and go on later without its client noticing more than time.
+    """
+
+    prompt: Prompt
+    max_tokens: int
+    resumable: bool = False
+    cache_salt: str | None = None
+
+
 class Permit(Protocol):
     """The right to run one request; it travels with the stream and ends exactly once."""
 
+    async def admitted(self, price: Price) -> None:
+        """Waits until there is room in the engine. Raises RequestFailed when there will be none in time."""
+
+    def made(self, tokens: int, cached: int) -> None:
+        """The engine has made so many tokens more; `cached` of the prompt's it had in its cache."""
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Registers who makes the engine give the request's place to another; only for a resumable one."""
+
+    async def readmitted(self, prompt: Prompt) -> None:
+        """The request has given its place away; waits for another, to go on with `prompt`. Raises RequestFailed."""
+
     def on_interrupt(self, interrupt: Callable[[Exception], None]) -> None:
-        """Registers who to tell when the daemon must end this request early."""
+        """Registers who to tell when the daemon must end this request early, in place of who was told before."""
 
     def end(self, outcome: str) -> None:
         """Gives the permit back. Only the first call counts."""

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.appointments import Appointments
-from server.admission.policy.decisions import Decisions, EngineReport, Eviction
+from server.admission.policy.decisions import Decisions, Eviction
 from server.admission.policy.engine_model import EngineModel, StepCosts
 from server.admission.policy.fair_queue import FairQueue, Line
 from server.admission.policy.forecast import Expected, Forecast
 from server.admission.policy.output_lengths import OutputLengths
-from server.admission.policy.parameters import EngineSize, Rules
+from server.admission.policy.parameters import Rules
 from server.admission.policy.room import KV, LANE_TAKEN, SEQUENCES, Room
 from server.admission.policy.ticket import Ask, Cost, Stage, Ticket
 from server.admission.refusals import Reason, Refused, TooLarge
+from server.generation.engine_state import EngineReport, EngineSize
 
 # An answer that outgrew its prediction is expected to grow by a quarter more, and by no fewer tokens than these.
 _GROWTH = 4
@@ -154,6 +155,11 @@ class Controller:
                 ask = ticket.ask
                 self.lengths.learn(ask.tenant, ask.thinking, ask.effort, ticket.made // ticket.sequences)
         return True
+
+    def change(self, rules: Rules) -> None:
+        """New rules for what comes from now on."""
+        self.rules = rules
+        self.room.rules = rules
 
     def observe(self, now: float, report: EngineReport) -> None:
         """One step of the engine."""

@@ -1,4 +1,4 @@
-"""What the controller decides, and what it is told of the engine."""
+"""What the controller decides, and what it shows."""
 
 from __future__ import annotations
 
@@ -25,22 +25,6 @@ class Decisions:
     evict: list[Eviction] = field(default_factory=list)
     admit: list[Ticket] = field(default_factory=list)
     stop: list[Ticket] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReport:
-    """One step of the engine. `step_seconds` is None where it was idle before, so that the time says nothing.
-
-    `kv_used` is the used part of the KV cache, 0 to 1; `preempted` counts sequences that the engine had to put back.
-    """
-
-    step_seconds: float | None
-    prefill_tokens: int
-    decode_tokens: int
-    running: int
-    waiting: int
-    kv_used: float
-    preempted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

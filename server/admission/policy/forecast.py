@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from server.admission.policy.engine_model import EngineModel
 from server.admission.policy.fair_queue import FairQueue
-from server.admission.policy.parameters import EngineSize
 from server.admission.policy.room import Room
 from server.admission.policy.ticket import Ticket
+from server.generation.engine_state import EngineSize
 
 _LEARNING = 0.05
 # Waits shorter than this are noise of the machine and say nothing about the forecast.

@@ -1,4 +1,4 @@
-"""What the policy is told once: the engine's size, and the operator's choices."""
+"""What the policy is told once: the operator's choices."""
 
 from __future__ import annotations
 
@@ -6,32 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.admission.classes import PriorityClass
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSize:
-    """What the engine has to give.
-
-    `sequences` run at once at most and share `step_tokens` in one step. The KV cache has `blocks` of `block_tokens`; a
-    sequence of any length holds `constant_blocks` beside those of its tokens (a hybrid model's recurrent state: 6 with
-    prefix caching, measured on vLLM 0.32).
-    """
-
-    sequences: int
-    step_tokens: int
-    blocks: int
-    block_tokens: int
-    constant_blocks: int
-    max_model_len: int
-
-    def footprint(self, tokens: int) -> int:
-        """KV tokens that a sequence of `tokens` takes, counted in whole blocks."""
-        return (-(-tokens // self.block_tokens) + self.constant_blocks) * self.block_tokens
-
-    @property
-    def kv_tokens(self) -> int:
-        """KV cache size in tokens."""
-        return self.blocks * self.block_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from server.admission.policy.engine_model import EngineModel
-from server.admission.policy.parameters import EngineSize, Rules
+from server.admission.policy.parameters import Rules
 from server.admission.policy.peak_kv import PeakKv
 from server.admission.policy.ticket import Ticket
+from server.generation.engine_state import EngineSize
 
 # What can keep a ticket out.
 SEQUENCES, KV, PREFILL, LANE_TAKEN = "sequences", "kv", "prefill", "long prompts"
@@ -31,7 +32,7 @@ class Room:
 
     def __init__(self, size: EngineSize, rules: Rules, model: EngineModel) -> None:
         self._size = size
-        self._rules = rules
+        self.rules = rules
         self._model = model
         self._kv = PeakKv(size.sequences)
         # Newest last, as batch sequences are stopped from the end.
@@ -66,7 +67,7 @@ class Room:
     def prefill_limit(self) -> int:
         """Prompt tokens that may be on their way at once: what the engine computes in `prefill_seconds`."""
         rate = self._model.prefill_rate(self._size.step_tokens, self.sequences, self._kv.held)
-        return max(int(self._rules.prefill_seconds * rate), self._size.step_tokens)
+        return max(int(self.rules.prefill_seconds * rate), self._size.step_tokens)
 
     def need(self, ticket: Ticket) -> int:
         """KV tokens of a ticket's prompt and what it has made, in whole blocks and one more for each sequence."""
@@ -97,9 +98,9 @@ class Room:
             return KV
         if ticket.long:
             # One at a time past its own share of the prefill: a prompt that is longer than that share still runs.
-            limit = self.prefill_limit * self._rules.long_share
+            limit = self.prefill_limit * self.rules.long_share
             return LANE_TAKEN if self.long_prompts and self.prefill[True] + ticket.uncached > limit else ""
-        limit = self.prefill_limit * share * (1 - self._rules.long_share if self.long_prompts else 1)
+        limit = self.prefill_limit * share * (1 - self.rules.long_share if self.long_prompts else 1)
         if self.prefill[False] and self.prefill[False] + ticket.uncached > limit:
             return PREFILL
         return ""
@@ -153,10 +154,10 @@ class Room:
         if self._preempted:
             self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
             self._scale_sequences(_SEQUENCES_DECREASE)
-        elif itl > self._rules.itl_seconds:
+        elif itl > self.rules.itl_seconds:
             self._scale_sequences(_SEQUENCES_DECREASE)
         else:
-            self.kv_share = min(self.kv_share + _KV_INCREASE, self._rules.kv_share)
+            self.kv_share = min(self.kv_share + _KV_INCREASE, self.rules.kv_share)
             if self._full:
                 raised = self.sequence_limit + max(1.0, _SEQUENCES_INCREASE * self._size.sequences)
                 self.sequence_limit = min(raised, float(self._size.sequences))
