@@ -36,11 +36,7 @@ def step_reporter(listeners: list[Listener]) -> Any:
             computed = details.elapsed_ms / 1000 if details else None
             running, waiting = scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs
             report = EngineReport(
-                step_seconds=self._steps.step(
-                    time.monotonic(),
-                    busy=running + waiting > 0,
-                    computed=details.elapsed_ms / 1000 if details else None,
-                ),
+                step_seconds=self._steps.step(time.monotonic(), busy=running + waiting > 0, computed=computed),
                 prefill_tokens=details.num_ctx_tokens if details else 0,
                 decode_tokens=details.num_generation_tokens if details else 0,
                 running=running,
