@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from server.generation.conversation import Conversation, Sampling
 from server.generation.errors import ContextTooLong, InvalidRequest
-from server.generation.generation import Generation
+from server.generation.generation import Generation, Parser
+from server.generation.merged_generation import MergedGeneration, RunningGeneration
 from server.generation.output_parser import OutputParser
+from server.generation.plain_text import PlainText
 from server.generation.ports import Engine, ImageDecoder, Order, Permit, Prompt
+from server.generation.raw_prompt import RawPrompt
 from server.generation.template_messages import template_messages
 
 
@@ -29,8 +33,21 @@ class Defaults:
     effort_budgets: Mapping[str, int | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request for the engine whose cost is known: all that is left is to let it in.
+
+    `echo` is the prompt's text, where it is wanted back.
+    """
+
+    prompt: Prompt
+    order: Order
+    new_parser: Callable[[], Parser]
+    echo: str = ""
+
+
 class Pipeline:
-    """Prepares a conversation, hands it to the engine and returns the running generation."""
+    """Prepares a conversation or raw prompts, hands them to the engine and returns the running generation."""
 
     def __init__(self, engine: Engine, decoder: ImageDecoder, defaults: Defaults) -> None:
         self._engine = engine
@@ -42,9 +59,16 @@ class Pipeline:
 
         Raises RequestFailed. When it raises, the permit is still the caller's to end.
         """
+        return await self.submit(request_id, await self.prepare(conversation), permit)
+
+    async def prepare(self, conversation: Conversation) -> Prepared:
+        """The conversation as the engine takes it. Raises InvalidRequest."""
+        self._check_stops(conversation.sampling)
         thinking, budget = thinking_and_budget(conversation, self._defaults)
-        prompt = await self._prepare(conversation, thinking)
-        max_tokens = self._max_tokens(conversation, prompt)
+        prompt = await self._render(conversation, thinking)
+        max_tokens = self._max_tokens(
+            prompt, conversation.max_tokens, self._defaults.max_tokens, "messages", conversation.max_tokens_param
+        )
         order = Order(
             sampling=with_defaults(
                 conversation.sampling, self._defaults.sampling_thinking if thinking else self._defaults.sampling_direct
@@ -58,19 +82,71 @@ class Pipeline:
             tool_choice=conversation.tool_choice,
             structure=conversation.structure,
         )
-        stream = await self._engine.submit(request_id, prompt, order)
-        permit.on_interrupt(stream.interrupt)
         tools = {tool.name: tool.parameters for tool in conversation.tools}
+        return Prepared(prompt, order, lambda: OutputParser(thinking=prompt.thinking, tools=tools))
+
+    async def prepare_raw(self, raw: RawPrompt) -> Prepared:
+        """The raw prompt as the engine takes it. Raises InvalidRequest."""
+        self._check_stops(raw.sampling)
+        prompt = await self._engine.render_raw(
+            raw.prompt, param=raw.param, add_special_tokens=raw.add_special_tokens, cache_salt=raw.cache_salt
+        )
+        order = Order(
+            sampling=with_defaults(raw.sampling, self._defaults.sampling_direct),
+            max_tokens=self._max_tokens(prompt, raw.max_tokens, raw.default_max_tokens, raw.param, "max_tokens"),
+            thinking=False,
+            answers=raw.answers,
+            structure=raw.structure,
+        )
+        echo = ""
+        if raw.echo:
+            echo = raw.prompt if isinstance(raw.prompt, str) else await self._engine.detokenize(raw.prompt)
+        return Prepared(prompt, order, PlainText, echo)
+
+    async def submit(self, request_id: str, prepared: Prepared, permit: Permit) -> Generation:
+        """Hands the request to the engine; see `start` for the permit. Raises RequestFailed."""
+        stream = await self._engine.submit(request_id, prepared.prompt, prepared.order)
+        permit.on_interrupt(stream.interrupt)
         return Generation(
             stream,
-            lambda: OutputParser(thinking=prompt.thinking, tools=tools),
+            prepared.new_parser,
             permit,
-            prompt,
+            prepared.prompt,
             self._engine.think_end_token,
-            answers=conversation.answers,
+            answers=prepared.order.answers,
         )
 
-    async def _prepare(self, conversation: Conversation, thinking: bool) -> Prompt:
+    async def submit_all(
+        self, request_id: str, prepared: Sequence[Prepared], permits: Sequence[Permit]
+    ) -> RunningGeneration:
+        """Hands all requests to the engine, or none; each has its own permit. Raises as `submit` does."""
+        running: list[Generation] = []
+        try:
+            for index, (each, permit) in enumerate(zip(prepared, permits, strict=True)):
+                running.append(await self.submit(f"{request_id}-{index}", each, permit))
+        except BaseException:
+            await asyncio.gather(*(generation.free() for generation in running), return_exceptions=True)
+            raise
+        return running[0] if len(running) == 1 else MergedGeneration(running)
+
+    async def prompt_tokens(self, conversation: Conversation) -> Sequence[int]:
+        """The token ids that the conversation would be prefilled with. Raises InvalidRequest."""
+        thinking, _ = thinking_and_budget(conversation, self._defaults)
+        return (await self._render(conversation, thinking, submitted=False)).token_ids
+
+    async def tokenize(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
+        """The token ids of a text."""
+        return await self._engine.tokenize(text, add_special_tokens=add_special_tokens)
+
+    async def token_strings(self, token_ids: Sequence[int]) -> Sequence[str]:
+        """Each token as the vocabulary spells it."""
+        return await self._engine.token_strings(token_ids)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids. Raises InvalidRequest for one outside the vocabulary."""
+        return await self._engine.detokenize(token_ids)
+
+    async def _render(self, conversation: Conversation, thinking: bool, *, submitted: bool = True) -> Prompt:
         images = conversation.images
         if len(images) > self._defaults.max_images:
             raise InvalidRequest(
@@ -87,24 +163,35 @@ class Pipeline:
             tools=[tool.for_template() for tool in conversation.tools],
             template_arguments=arguments,
             cache_salt=conversation.cache_salt,
+            submitted=submitted,
         )
 
-    def _max_tokens(self, conversation: Conversation, prompt: Prompt) -> int:
-        room = self._engine.max_model_len - prompt.tokens
+    def _check_stops(self, sampling: Sampling) -> None:
+        """Only a check of ours is in time: the engine would index its logits with them."""
+        if any(not 0 <= each < self._engine.vocabulary for each in sampling.stop_token_ids):
+            raise InvalidRequest(
+                f"`stop_token_ids` must be in the vocabulary of {self._engine.vocabulary} tokens.",
+                param="stop_token_ids",
+            )
+
+    def _max_tokens(
+        self, prompt: Prompt, wanted: int | None, default: int | None, param: str, wanted_param: str
+    ) -> int:
+        longest = self._engine.max_model_len
+        room = longest - prompt.tokens
         if room < 1:
             raise ContextTooLong(
-                f"This model's maximum context length is {self._engine.max_model_len} tokens, but the messages need "
-                f"{prompt.tokens} and leave no room for an answer.",
-                param="messages",
+                f"This model's maximum context length is {longest} tokens, but `{param}` needs {prompt.tokens} and "
+                "leaves no room for an answer.",
+                param=param,
             )
-        wanted = conversation.max_tokens
         if wanted is None:
-            return min(room, self._defaults.max_tokens or room)
+            return min(room, default or room)
         if wanted > room:
             raise ContextTooLong(
-                f"This model's maximum context length is {self._engine.max_model_len} tokens, but you asked for "
-                f"{prompt.tokens + wanted} ({prompt.tokens} in the messages, {wanted} in the answer).",
-                param=conversation.max_tokens_param,
+                f"This model's maximum context length is {longest} tokens, but you asked for {prompt.tokens + wanted} "
+                f"({prompt.tokens} in `{param}`, {wanted} in the answer).",
+                param=wanted_param,
             )
         return wanted
 
