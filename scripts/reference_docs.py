@@ -17,7 +17,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from server.app import build_app, build_service
-from server.dialects.chat_request import ChatRequest, Decision
+from server.dialects.chat_request import ChatRequest
+from server.dialects.completion_request import CompletionRequest
+from server.dialects.decisions import Decision
+from server.dialects.tokenize_request import DetokenizeRequest, TokenizeChatRequest, TokenizeTextRequest
 from server.engine.startup_phases import StartupPhases
 from server.settings import Settings
 from server.telemetry import metrics
@@ -30,10 +33,21 @@ Made by `scripts/reference_docs.py` from the code; a test fails when it is out o
 """
 
 
+UNKNOWN = (
+    "A field that is not listed is accepted, has no effect and is named in the response header "
+    "`x-qwend-ignored-parameters`; with `server.strict_parameters` it is refused."
+)
+
+
 def render() -> str:
     parts = [HEAD, "## Settings", _text(sys.modules["server.settings"].__doc__), _settings()]
     parts += ["## Routes", _routes(), "## Metrics", _metrics()]
-    parts += ["## Fields of a chat request", _fields()]
+    parts += ["## Fields of a chat request", _fields(ChatRequest), UNKNOWN]
+    parts += ["## Fields of a completions request", _text(sys.modules[CompletionRequest.__module__].__doc__)]
+    parts += [_fields(CompletionRequest), UNKNOWN]
+    parts += ["## Fields of a tokenizer request", "`POST /tokenize` with a text:", _fields(TokenizeTextRequest)]
+    parts += ["`POST /tokenize` with a conversation takes every field of a chat request, and"]
+    parts += [_fields(TokenizeChatRequest, beside=ChatRequest), "`POST /detokenize`:", _fields(DetokenizeRequest)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -85,20 +99,22 @@ def _metrics() -> str:
     return _table(rows) + "\n\nvLLM's own metrics, `vllm:*`, are in the same answer."
 
 
-def _fields() -> str:
-    schema = ChatRequest.model_json_schema()["properties"]
-    rows = [("field", "decision", "allowed", "what it does, or why it does nothing")]
-    for name, field in ChatRequest.model_fields.items():
+def _fields(model: type[BaseModel], beside: type[BaseModel] | None = None) -> str:
+    """The table of a request's fields; of those that differ from another request's, if that is given."""
+    schema = model.model_json_schema()["properties"]
+    order = [Decision.SUPPORTED, Decision.IGNORED, Decision.REFUSED]
+    rows = []
+    for name, field in model.model_fields.items():
+        if beside is not None and _described(field) == _described(beside.model_fields.get(name, FieldInfo())):
+            continue
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         decision = str(extra.get("decision", Decision.SUPPORTED))
         allowed = "nothing" if decision == Decision.REFUSED else _allowed(schema[name])
         shown = f"`{name}`" + (" (required)" if field.is_required() else "")
-        rows.append((shown, decision, allowed, _described(field)))
-    text = _table(rows)
-    return text + (
-        "\n\nA field that is not listed is accepted, has no effect and is named in the response header "
-        "`x-qwend-ignored-parameters`; with `server.strict_parameters` it is refused."
-    )
+        rows.append((not field.is_required(), order.index(decision), (shown, decision, allowed, _described(field))))
+    rows.sort(key=lambda row: row[:2])
+    head = ("field", "decision", "allowed", "what it does, or why it does nothing")
+    return _table([row[2] for row in rows], head=head)
 
 
 def _allowed(schema: dict[str, Any]) -> str:

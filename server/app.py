@@ -8,14 +8,17 @@ from fastapi import FastAPI
 
 import server
 from server.admission.gate import Gate
-from server.api import chat, health, models
+from server.api import chat, completions, health, models, tokenizer, version
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
 from server.api.service import Service
-from server.dialects.answer_schema import ChatCompletionChunk, ErrorEnvelope
+from server.dialects.answer_schema import ChatCompletionChunk, CompletionPiece, ErrorEnvelope
 from server.dialects.chat_request import ChatRequest
+from server.dialects.completion_request import CompletionRequest
 from server.dialects.limits import Limits
+from server.dialects.tokenize_request import DetokenizeRequest, TokenizeRequest
 from server.engine.startup_phases import StartupPhases
+from server.engine.version import vllm_version
 from server.generation.conversation import Sampling
 from server.generation.pipeline import Defaults, Pipeline
 from server.generation.ports import Engine
@@ -30,7 +33,14 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     limits = settings.limits
     return Service(
         gate=Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
-        limits=Limits(messages=limits.messages, tools=limits.tools, schema_bytes=limits.schema_bytes),
+        limits=Limits(
+            messages=limits.messages,
+            tools=limits.tools,
+            schema_bytes=limits.schema_bytes,
+            prompts=limits.prompts,
+            tokenize_bytes=limits.tokenize_bytes,
+            detokenize_tokens=limits.detokenize_tokens,
+        ),
         body_bytes=limits.body_bytes,
         model=settings.model.served_name,
         fingerprint=f"qwend-{server.__version__}",
@@ -38,6 +48,9 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
         strict=settings.server.strict_parameters,
         keep_alive=settings.server.keep_alive_seconds,
         phase=lambda: phases.current,
+        version=server.__version__,
+        engine_version=vllm_version(),
+        aliases=tuple(settings.model.aliases),
     )
 
 
@@ -70,10 +83,18 @@ def build_app(service: Service) -> FastAPI:
     """The public API over `service`."""
     app = FastAPI(title="qwend", version=server.__version__, redoc_url=None, responses=FAILURES)
     app.state.service = service
-    describe(app, [ChatRequest, ChatCompletionChunk, ErrorEnvelope])
+    describe(
+        app,
+        [
+            *(ChatRequest, ChatCompletionChunk),
+            *(CompletionRequest, CompletionPiece),
+            *(TokenizeRequest, DetokenizeRequest),
+            ErrorEnvelope,
+        ],
+    )
     install_error_handlers(app)
-    for router in (chat.router, models.router, health.router):
-        app.include_router(router)
+    for module in (chat, completions, tokenizer, models, version, health):
+        app.include_router(module.router)
     return app
 
 

@@ -27,6 +27,7 @@ class ModelSettings(_Section):
 
     path: str = Field(EMBEDDED, description="Checkpoint folder or hub id; `embedded` is the reference checkpoint.")
     name: str | None = Field(None, description="Model name that clients send; by default the path's last part.")
+    aliases: list[str] = Field([], description="Further names that clients may send; answers carry the name sent.")
     max_model_len: int | None = Field(
         None, ge=16, description="Context length in tokens, prompt and answer together; by default the model's own."
     )
@@ -70,6 +71,9 @@ class LimitSettings(_Section):
     messages: int = Field(2048, ge=1, description="Most messages in one request.")
     tools: int = Field(128, ge=0, description="Most tools in one request.")
     schema_bytes: int = Field(128 * 1024, ge=1, description="Largest schema or grammar of an answer, as JSON.")
+    prompts: int = Field(128, ge=1, description="Most prompts in one completions request.")
+    tokenize_bytes: int = Field(4 * 2**20, ge=1, description="Longest text for /tokenize, in bytes of UTF-8.")
+    detokenize_tokens: int = Field(2**20, ge=1, description="Most token ids for /detokenize.")
     images: int = Field(16, ge=0, description="Most images in one request.")
     image_bytes: int = Field(20 * 2**20, ge=1, description="Largest encoded image in bytes.")
     image_pixels: int = Field(16_777_216, ge=1, description="Largest image in pixels, checked before it is decoded.")

@@ -69,12 +69,16 @@ class Gate:
     def __len__(self) -> int:
         return len(self._inside)
 
-    def enter(self) -> GatePermit:
-        """A permit. Raises Unavailable with its reason when the daemon is not serving."""
+    def check(self) -> None:
+        """Raises Unavailable with its reason when the daemon is not serving."""
         if self.state is not State.SERVING:
             message, code, retry_after = _REFUSALS[self.state]
             self._on_end(f"refused_{code}")
             raise Unavailable(message, code=code, retry_after=retry_after)
+
+    def enter(self) -> GatePermit:
+        """A permit. Raises Unavailable as `check` does."""
+        self.check()
         permit = GatePermit(self)
         self._inside.add(permit)
         self._on_change(len(self._inside))

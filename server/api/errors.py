@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from server.api.disconnect import ClientGone
-from server.dialects.chat_response import error_json
+from server.dialects.answer_parts import error_json
 from server.generation.errors import InvalidRequest, RequestFailed
 from server.telemetry.logs import get_logger
 

@@ -36,7 +36,9 @@ def _probe(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/health", responses=_probe(Readiness))
+@router.head("/health", responses=_probe(Readiness))
 @router.get("/health/ready", responses=_probe(Readiness))
+@router.head("/health/ready", responses=_probe(Readiness))
 async def ready(request: Request) -> Response:
     """200 when requests are served, else 503; the body says what the daemon is doing."""
     at = service(request)
@@ -47,6 +49,7 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/health/live", responses=_probe(Liveness))
+@router.head("/health/live", responses=_probe(Liveness))
 async def live(request: Request) -> Response:
     """200 unless the engine is dead: starting and draining are alive."""
     state = service(request).gate.state

@@ -9,18 +9,21 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from server.api.service import Service, service
-from server.generation.errors import ModelNotFound
 
 router = APIRouter()
 
 
 class ModelCard(BaseModel):
-    """OpenAI's description of a model, and the length of its context once the engine knows it."""
+    """OpenAI's description of a model, its name as it is served (`root`) whatever the alias, and the length of its
+    context once the engine knows it.
+    """
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str
+    parent: None
     max_model_len: int | None
 
 
@@ -33,18 +36,25 @@ class ModelList(BaseModel):
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> ModelList:
-    """The one model that is served here."""
-    return ModelList(object="list", data=[_card(service(request))])
+    """The one model that is served here, under each of its names."""
+    at = service(request)
+    return ModelList(object="list", data=[_card(at, name) for name in at.names])
 
 
 @router.get("/v1/models/{name:path}")
 async def get_model(request: Request, name: str) -> ModelCard:
-    """One model by its name."""
+    """The model by one of its names, which may hold slashes."""
     at = service(request)
-    if name != at.model:
-        raise ModelNotFound(f"The model {name!r} does not exist here; this is {at.model!r}.", param="model")
-    return _card(at)
+    return _card(at, at.served(name))
 
 
-def _card(at: Service) -> ModelCard:
-    return ModelCard(id=at.model, object="model", created=at.started, owned_by="qwend", max_model_len=at.max_model_len)
+def _card(at: Service, name: str) -> ModelCard:
+    return ModelCard(
+        id=name,
+        object="model",
+        created=at.started,
+        owned_by="qwend",
+        root=at.model,
+        parent=None,
+        max_model_len=at.max_model_len,
+    )

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from server.admission.gate import Gate
 from server.dialects.limits import Limits
+from server.generation.errors import ModelNotFound
 from server.generation.pipeline import Pipeline
 
 
@@ -25,8 +26,23 @@ class Service:
     strict: bool
     keep_alive: float
     phase: Callable[[], str]
+    version: str
+    engine_version: str | None
+    aliases: tuple[str, ...] = ()
     max_model_len: int | None = None
     pipeline: Pipeline | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that clients may send for the model, the served one first."""
+        return (self.model, *self.aliases)
+
+    def served(self, name: str) -> str:
+        """The name, if it is the model's: answers carry the one that the client sent. Raises ModelNotFound."""
+        if name not in self.names:
+            known = ", ".join(map(repr, self.names))
+            raise ModelNotFound(f"The model {name!r} does not exist here; this is {known}.", param="model")
+        return name
 
 
 def service(request: Request) -> Service:

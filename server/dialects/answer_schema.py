@@ -10,18 +10,20 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 
-class _Told(BaseModel):
+class Told(BaseModel):
+    """A part of an answer: all of its fields are known."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class CalledFunction(_Told):
+class CalledFunction(Told):
     """What is called; `arguments` is JSON in a string."""
 
     name: str
     arguments: str
 
 
-class ToolCall(_Told):
+class ToolCall(Told):
     """A call that the client is asked to make."""
 
     id: str
@@ -29,7 +31,7 @@ class ToolCall(_Told):
     function: CalledFunction
 
 
-class AnswerMessage(_Told):
+class AnswerMessage(Told):
     """What the model says; its thinking is under both of the two names in use."""
 
     role: Literal["assistant"]
@@ -40,7 +42,7 @@ class AnswerMessage(_Told):
     tool_calls: list[ToolCall] = []
 
 
-class TokenLogprob(_Told):
+class TokenLogprob(Told):
     """A token, how likely it was, and its bytes."""
 
     token: str
@@ -54,14 +56,14 @@ class ChosenTokenLogprob(TokenLogprob):
     top_logprobs: list[TokenLogprob]
 
 
-class Logprobs(_Told):
+class Logprobs(Told):
     """The tokens of an answer or of a piece of it."""
 
     content: list[ChosenTokenLogprob]
     refusal: None
 
 
-class Choice(_Told):
+class Choice(Told):
     """An answer, and why it ended. `token_ids` is there when it was asked for."""
 
     index: int
@@ -71,19 +73,19 @@ class Choice(_Told):
     token_ids: list[int] = []
 
 
-class PromptTokens(_Told):
+class PromptTokens(Told):
     """Of the prompt's tokens, those that were in the cache."""
 
     cached_tokens: int
 
 
-class CompletionTokens(_Told):
+class CompletionTokens(Told):
     """Of the answer's tokens, those of the thinking."""
 
     reasoning_tokens: int
 
 
-class TokenUsage(_Told):
+class TokenUsage(Told):
     """The tokens of a request."""
 
     prompt_tokens: int
@@ -93,7 +95,7 @@ class TokenUsage(_Told):
     completion_tokens_details: CompletionTokens
 
 
-class ChatCompletion(_Told):
+class ChatCompletion(Told):
     """The whole answer to a chat request."""
 
     id: str
@@ -106,14 +108,14 @@ class ChatCompletion(_Told):
     prompt_token_ids: list[int] = []
 
 
-class CalledFunctionDelta(_Told):
+class CalledFunctionDelta(Told):
     """The name in the first piece of a call, then its arguments bit by bit."""
 
     name: str | None = None
     arguments: str
 
 
-class ToolCallDelta(_Told):
+class ToolCallDelta(Told):
     """A piece of the call at `index`; `id` and `type` are in the first."""
 
     index: int
@@ -122,7 +124,7 @@ class ToolCallDelta(_Told):
     function: CalledFunctionDelta
 
 
-class AnswerDelta(_Told):
+class AnswerDelta(Told):
     """A piece of the answer."""
 
     role: Literal["assistant"] = "assistant"
@@ -132,7 +134,7 @@ class AnswerDelta(_Told):
     tool_calls: list[ToolCallDelta] = []
 
 
-class ChoiceDelta(_Told):
+class ChoiceDelta(Told):
     """A piece of an answer, and in the last piece why it ended."""
 
     index: int
@@ -142,7 +144,7 @@ class ChoiceDelta(_Told):
     token_ids: list[int] = []
 
 
-class ChatCompletionChunk(_Told):
+class ChatCompletionChunk(Told):
     """One event of a streamed answer; `usage` is there when it was asked for."""
 
     id: str
@@ -155,7 +157,62 @@ class ChatCompletionChunk(_Told):
     prompt_token_ids: list[int] = []
 
 
-class Failure(_Told):
+class CompletionLogprobs(Told):
+    """The tokens of an answer or of a piece of it, in four lists of the same length."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(Told):
+    """An answer, and why it ended. The ids are there when they were asked for."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"]
+    prompt_token_ids: list[int] = []
+    token_ids: list[int] = []
+
+
+class Completion(Told):
+    """The whole answer to a completions request."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: TokenUsage
+
+
+class CompletionChoicePiece(Told):
+    """A piece of an answer, and in the last piece why it ended."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    prompt_token_ids: list[int] = []
+    token_ids: list[int] = []
+
+
+class CompletionPiece(Told):
+    """One event of a streamed answer; `usage` is there when it was asked for."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoicePiece]
+    usage: TokenUsage | None = None
+
+
+class Failure(Told):
     """What went wrong; `param` names the field in question."""
 
     message: str
@@ -164,7 +221,7 @@ class Failure(_Told):
     code: str | None
 
 
-class ErrorEnvelope(_Told):
+class ErrorEnvelope(Told):
     """Every failure, on every route."""
 
     error: Failure

@@ -6,7 +6,6 @@ them from models costs some 25 us a token, this under 1.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from server.dialects.answer_parts import DONE, AnswerHead, failed_frame, usage_json
 from server.generation.errors import RequestFailed
 from server.generation.events import (
     Batch,
@@ -26,45 +26,12 @@ from server.generation.events import (
 from server.generation.generation import Usage
 from server.generation.ports import TokenLogprob
 
-DONE = b"data: [DONE]\n\n"
 
-
-class ChatAnswer:
-    """The identity of one answer, shared by all its frames."""
+class ChatAnswer(AnswerHead):
+    """The identity of one answer to a chat request."""
 
     def __init__(self, model: str, fingerprint: str) -> None:
-        self.id = f"chatcmpl-{uuid.uuid4().hex}"
-        self.model = model
-        self.fingerprint = fingerprint
-        self.created = int(time.time())
-
-    def head(self, kind: str) -> dict[str, Any]:
-        """The fields that every object of this answer starts with."""
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": self.fingerprint,
-        }
-
-
-def usage_json(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object."""
-    return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    }
-
-
-def error_json(error: RequestFailed) -> dict[str, Any]:
-    """OpenAI's error envelope."""
-    return {
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
-    }
+        super().__init__(model, fingerprint, "chatcmpl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +62,11 @@ class _Choice:
 class WholeAnswer:
     """Collects batches into one chat.completion."""
 
-    def __init__(self, answer: ChatAnswer, answers: int = 1, shown: Shown = _PLAIN) -> None:
+    def __init__(
+        self, answer: ChatAnswer, answers: int = 1, shown: Shown = _PLAIN, prompt_token_ids: Sequence[int] = ()
+    ) -> None:
         self._answer = answer
+        self._prompt_token_ids = prompt_token_ids
         self._shown = shown
         self._choices = [_Choice() for _ in range(answers)]
 
@@ -117,7 +87,7 @@ class WholeAnswer:
             elif isinstance(event, ToolCallArguments):
                 choice.calls[event.index][1].append(event.fragment)
 
-    def encode(self, finish_reasons: Sequence[str | None], usage: Usage, prompt_token_ids: Sequence[int] = ()) -> bytes:
+    def encode(self, finish_reasons: Sequence[str | None], usage: Usage) -> bytes:
         """The body."""
         body = {
             **self._answer.head("chat.completion"),
@@ -128,7 +98,7 @@ class WholeAnswer:
             "usage": usage_json(usage),
         }
         if self._shown.token_ids:
-            body["prompt_token_ids"] = list(prompt_token_ids)
+            body["prompt_token_ids"] = list(self._prompt_token_ids)
         return orjson.dumps(body)
 
     def _choice(self, index: int, choice: _Choice, finish_reason: str | None) -> dict[str, Any]:
@@ -159,8 +129,17 @@ class WholeAnswer:
 class StreamEncoder:
     """Batches to SSE frames of chat.completion.chunk objects."""
 
-    def __init__(self, answer: ChatAnswer, *, include_usage: bool, answers: int = 1, shown: Shown = _PLAIN) -> None:
+    def __init__(
+        self,
+        answer: ChatAnswer,
+        *,
+        include_usage: bool,
+        answers: int = 1,
+        shown: Shown = _PLAIN,
+        prompt_token_ids: Sequence[int] = (),
+    ) -> None:
         self._answer = answer
+        self._prompt_token_ids = prompt_token_ids
         self._include_usage = include_usage
         self._shown = shown
         # Logprobs and token ids ride on a frame of their own where a batch has no event to show.
@@ -173,13 +152,12 @@ class StreamEncoder:
         ]
         self._after = b',"logprobs":null,"finish_reason":null}]' + self._end
 
-    def start(self, prompt_token_ids: Sequence[int] = ()) -> bytes:
+    def start(self) -> bytes:
         """The first frames: they say who speaks and tell the client that it was let in."""
         end = self._after
         if self._shown.token_ids:
-            end = (
-                end.removesuffix(self._end) + b',"prompt_token_ids":' + orjson.dumps(list(prompt_token_ids)) + self._end
-            )
+            ids = orjson.dumps(list(self._prompt_token_ids))
+            end = end.removesuffix(self._end) + b',"prompt_token_ids":' + ids + self._end
         return b"".join(before + b'{"role":"assistant","content":""}' + end for before in self._before)
 
     def batch(self, batch: Batch) -> bytes:
@@ -205,7 +183,7 @@ class StreamEncoder:
     @staticmethod
     def failed(error: RequestFailed) -> bytes:
         """The frame that ends an answer which cannot be completed; no [DONE] follows a failure."""
-        return b"data: " + orjson.dumps(error_json(error)) + b"\n\n"
+        return failed_frame(error)
 
     def _with_details(self, before: bytes, deltas: list[bytes], batch: Batch) -> bytes:
         """Frames of which the first carries what is to be told of the batch's tokens."""

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most messages and tools in one request, and the largest schema or grammar for its answer, in bytes of JSON."""
+    """Most messages, tools and raw prompts in one request, and the largest schema or grammar for its answer, in bytes
+    of JSON; and what the tokenizer is lent for: bytes of text, and tokens.
+    """
 
     messages: int
     tools: int
     schema_bytes: int
+    prompts: int = 128
+    tokenize_bytes: int = 4 * 2**20
+    detokenize_tokens: int = 2**20

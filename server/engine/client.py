@@ -16,6 +16,7 @@ from server.engine.sampling import sampling_params
 from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.step_reports import Listener, step_reporter
+from server.engine.texts import detokenize, raw_input, tokenize, vocabulary
 from server.engine.torchvision_ops import ensure
 from server.generation.engine_state import EngineSize
 from server.generation.errors import EngineDied, InvalidRequest
@@ -68,6 +69,11 @@ class VllmEngine:
         self._listeners.append(listener)
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return vocabulary(self._llm)
+
+    @property
     def think_end_token(self) -> int | None:
         """The id of `</think>`."""
         return self._think_end
@@ -101,6 +107,7 @@ class VllmEngine:
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
         cache_salt: str | None = None,
+        submitted: bool = True,
     ) -> Prompt:
         """See `server.generation.ports.Engine`."""
         from vllm.renderers.params import ChatParams, TokenizeParams
@@ -115,6 +122,8 @@ class VllmEngine:
                 # The template writes every special token itself.
                 TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
                 prompt_extras=None if cache_salt is None else {"cache_salt": cache_salt},
+                # This cache also tells which images the engine has been sent; one only looked at must not be in it.
+                skip_mm_cache=not submitted,
             )
         except Exception as error:
             failure = translate(error)
@@ -132,6 +141,31 @@ class VllmEngine:
         engine_input = {name: value for name, value in prompt.engine_input.items() if name != "prompt"}
         engine_input["prompt_token_ids"] = token_ids
         return Prompt(engine_input, len(token_ids), thinking, token_ids, prompt.media)
+
+    async def render_raw(
+        self, prompt: str | Sequence[int], *, param: str, add_special_tokens: bool, cache_salt: str | None = None
+    ) -> Prompt:
+        """See `server.generation.ports.Engine`."""
+        engine_input = await raw_input(
+            self._llm, prompt, param=param, add_special_tokens=add_special_tokens, cache_salt=cache_salt
+        )
+        token_ids = engine_input["prompt_token_ids"]
+        # A `<think>` at its end is text like any other: nobody asked for thinking.
+        return Prompt(engine_input, len(token_ids), thinking=False, token_ids=token_ids)
+
+    async def tokenize(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
+        """See `server.generation.ports.Engine`."""
+        return await tokenize(self._llm, text, add_special_tokens=add_special_tokens)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """See `server.generation.ports.Engine`."""
+        return await detokenize(self._llm, token_ids)
+
+    async def token_strings(self, token_ids: Sequence[int]) -> Sequence[str]:
+        """See `server.generation.ports.Engine`."""
+        tokenizer = self._llm.renderer.get_tokenizer()
+        strings: Sequence[str] = await asyncio.to_thread(tokenizer.convert_ids_to_tokens, list(token_ids))
+        return strings
 
     async def submit(self, request_id: str, prompt: Prompt, order: Order) -> VllmStream:
         """See `server.generation.ports.Engine`."""

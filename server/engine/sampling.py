@@ -48,7 +48,7 @@ def sampling_params(order: Order, defaults: Mapping[str, Any]) -> Any:
         min_tokens=sampling.min_tokens,
         ignore_eos=sampling.ignore_eos,
         # The markers of thinking and tool calls are the parser's to read; they may be special tokens in a checkpoint.
-        skip_special_tokens=False,
+        skip_special_tokens=sampling.skip_special_tokens,
         output_kind=RequestOutputKind.DELTA,
         # We hand over a fresh one each time, so that vLLM need not copy it.
         skip_clone=True,

@@ -96,6 +96,7 @@ class Sampling:
     """How tokens are drawn. None means: the profile's default for the thinking mode, else the engine's.
 
     `logprobs` is the number of likeliest tokens to tell beside each chosen one; None tells nothing.
+    `skip_special_tokens` leaves them out of the text; where thinking and calls are read, they must stay.
     """
 
     temperature: float | None = None
@@ -113,6 +114,7 @@ class Sampling:
     ignore_eos: bool = False
     logit_bias: Mapping[int, float] | None = None
     logprobs: int | None = None
+    skip_special_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

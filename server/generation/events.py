@@ -59,5 +59,11 @@ class Batch:
     logprobs: Sequence[TokenLogprob] = ()
     finish_reason: str | None = None
 
+    def of_answer(self, answer: int) -> Batch:
+        """The same under another answer's index."""
+        if answer == self.answer:
+            return self
+        return Batch(answer, self.events, self.token_ids, self.logprobs, self.finish_reason)
+
 
 OutputEvent = ReasoningDelta | TextDelta | ToolCallStart | ToolCallArguments | ToolCallEnd

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from server.generation.errors import EngineFailed, Interrupted, RequestFailed
 from server.generation.events import Batch, ToolCallStart
 from server.generation.output_parser import OutputParser
+from server.generation.plain_text import PlainText
 from server.generation.ports import EngineDelta, EngineStream, Permit, Prompt
+
+Parser = OutputParser | PlainText
+"""What turns an answer's text into events."""
 
 
 @dataclass(slots=True)
@@ -26,7 +30,7 @@ class _Answer:
 
     __slots__ = ("called_tool", "finish_reason", "parser", "thinking")
 
-    def __init__(self, parser: OutputParser, thinking: bool) -> None:
+    def __init__(self, parser: Parser, thinking: bool) -> None:
         self.parser = parser
         self.thinking = thinking
         self.called_tool = False
@@ -39,7 +43,7 @@ class Generation:
     def __init__(
         self,
         stream: EngineStream,
-        new_parser: Callable[[], OutputParser],
+        new_parser: Callable[[], Parser],
         permit: Permit,
         prompt: Prompt,
         think_end_token: int | None,
@@ -73,6 +77,10 @@ class Generation:
             raise
         # The first answer stands for all where the metrics count how a request ended.
         self._permit.end(self._answers[0].finish_reason or "stop")
+
+    async def free(self) -> None:
+        """Frees the engine's sequence if it still runs, and leaves the permit to whoever gave it."""
+        await self._stream.close()
 
     async def close(self, outcome: str = "client_gone") -> None:
         """Frees the engine's sequence and ends the permit, if the iteration has not ended by itself."""

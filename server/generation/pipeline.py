@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.generation.conversation import Conversation, Sampling, TextPart
+from server.generation.conversation import Conversation, Sampling
 from server.generation.errors import ContextTooLong, InvalidRequest
-from server.generation.generation import Generation
+from server.generation.expectation import Expectation, guessed_raw_tokens, guessed_tokens
+from server.generation.generation import Generation, Parser
+from server.generation.merged_generation import MergedGeneration, RunningGeneration
 from server.generation.output_parser import OutputParser
+from server.generation.plain_text import PlainText
 from server.generation.ports import Engine, EngineStream, ImageDecoder, Order, Permit, Price, Prompt
+from server.generation.raw_prompt import RawPrompt
 from server.generation.resumable import ResumableStream, resumable
 from server.generation.template_messages import template_messages
 
@@ -31,18 +36,21 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a request will take, from its text alone: tokens of its prompt (a guess) and at most of each answer."""
+class Prepared:
+    """A request for the engine whose cost is known: all that is left is to let it in.
 
-    prompt_tokens: int
-    max_tokens: int
-    answers: int
-    thinking: bool
-    effort: str | None
+    `echo` is the prompt's text, where it is wanted back.
+    """
+
+    prompt: Prompt
+    order: Order
+    new_parser: Callable[[], Parser]
+    cache_salt: str | None = None
+    echo: str = ""
 
 
 class Pipeline:
-    """Prepares a conversation, hands it to the engine and returns the running generation."""
+    """Prepares a conversation or raw prompts, hands them to the engine and returns the running generation."""
 
     def __init__(self, engine: Engine, decoder: ImageDecoder, defaults: Defaults) -> None:
         self._engine = engine
@@ -61,14 +69,32 @@ class Pipeline:
             effort=conversation.effort,
         )
 
+    def expect_raw(self, raw: RawPrompt) -> Expectation:
+        """The same of a raw prompt."""
+        longest = self._engine.max_model_len
+        return Expectation(
+            prompt_tokens=min(longest, guessed_raw_tokens(raw)),
+            max_tokens=min(longest, raw.max_tokens or raw.default_max_tokens or longest),
+            answers=raw.answers,
+            thinking=False,
+            effort=None,
+        )
+
     async def start(self, request_id: str, conversation: Conversation, permit: Permit) -> Generation:
         """Runs the road up to the engine's acceptance; the permit is the generation's from then on.
 
         Raises RequestFailed. When it raises, the permit is still the caller's to end.
         """
+        return await self.submit(request_id, await self.prepare(conversation), permit)
+
+    async def prepare(self, conversation: Conversation) -> Prepared:
+        """The conversation as the engine takes it. Raises InvalidRequest."""
+        self._check_stops(conversation.sampling)
         thinking, budget = thinking_and_budget(conversation, self._defaults)
-        prompt = await self._prepare(conversation, thinking)
-        max_tokens = self._max_tokens(conversation, prompt)
+        prompt = await self._render(conversation, thinking)
+        max_tokens = self._max_tokens(
+            prompt, conversation.max_tokens, self._defaults.max_tokens, "messages", conversation.max_tokens_param
+        )
         order = Order(
             sampling=with_defaults(
                 conversation.sampling, self._defaults.sampling_thinking if thinking else self._defaults.sampling_direct
@@ -82,24 +108,86 @@ class Pipeline:
             tool_choice=conversation.tool_choice,
             structure=conversation.structure,
         )
+        tools = {tool.name: tool.parameters for tool in conversation.tools}
+        return Prepared(
+            prompt, order, lambda: OutputParser(thinking=prompt.thinking, tools=tools), conversation.cache_salt
+        )
+
+    async def prepare_raw(self, raw: RawPrompt) -> Prepared:
+        """The raw prompt as the engine takes it. Raises InvalidRequest."""
+        self._check_stops(raw.sampling)
+        prompt = await self._engine.render_raw(
+            raw.prompt, param=raw.param, add_special_tokens=raw.add_special_tokens, cache_salt=raw.cache_salt
+        )
+        order = Order(
+            sampling=with_defaults(raw.sampling, self._defaults.sampling_direct),
+            max_tokens=self._max_tokens(prompt, raw.max_tokens, raw.default_max_tokens, raw.param, "max_tokens"),
+            thinking=False,
+            answers=raw.answers,
+            structure=raw.structure,
+        )
+        echo = ""
+        if raw.echo:
+            echo = raw.prompt if isinstance(raw.prompt, str) else await self._engine.detokenize(raw.prompt)
+        return Prepared(prompt, order, PlainText, raw.cache_salt, echo)
+
+    async def submit(self, request_id: str, prepared: Prepared, permit: Permit) -> Generation:
+        """Hands the request to the engine; see `start` for the permit. Raises RequestFailed."""
+        prompt, order = prepared.prompt, prepared.order
         may_stop = resumable(order)
-        await permit.admitted(Price(prompt, max_tokens, may_stop, conversation.cache_salt))
+        await permit.admitted(Price(prompt, order.max_tokens, may_stop, prepared.cache_salt))
         stream: EngineStream = await self._engine.submit(request_id, prompt, order)
         if may_stop:
             stream = ResumableStream(self._engine, request_id, prompt, order, permit, stream)
         else:
             permit.on_interrupt(stream.interrupt)
-        tools = {tool.name: tool.parameters for tool in conversation.tools}
         return Generation(
             stream,
-            lambda: OutputParser(thinking=prompt.thinking, tools=tools),
+            prepared.new_parser,
             permit,
             prompt,
             self._engine.think_end_token,
-            answers=conversation.answers,
+            answers=order.answers,
         )
 
-    async def _prepare(self, conversation: Conversation, thinking: bool) -> Prompt:
+    async def submit_all(
+        self, request_id: str, prepared: Sequence[Prepared], permits: Sequence[Permit]
+    ) -> RunningGeneration:
+        """Hands all requests to the engine, or none; each has its own permit. Raises as `submit` does."""
+        # At once, since each may have to wait for its place.
+        submitting = [
+            asyncio.ensure_future(self.submit(f"{request_id}-{index}", each, permit))
+            for index, (each, permit) in enumerate(zip(prepared, permits, strict=True))
+        ]
+        try:
+            running = await asyncio.gather(*submitting)
+        except BaseException:
+            for each_submitting in submitting:
+                each_submitting.cancel()
+            ended = await asyncio.gather(*submitting, return_exceptions=True)
+            started = [each for each in ended if isinstance(each, Generation)]
+            await asyncio.gather(*(generation.free() for generation in started), return_exceptions=True)
+            raise
+        return running[0] if len(running) == 1 else MergedGeneration(running)
+
+    async def prompt_tokens(self, conversation: Conversation) -> Sequence[int]:
+        """The token ids that the conversation would be prefilled with. Raises InvalidRequest."""
+        thinking, _ = thinking_and_budget(conversation, self._defaults)
+        return (await self._render(conversation, thinking, submitted=False)).token_ids
+
+    async def tokenize(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
+        """The token ids of a text."""
+        return await self._engine.tokenize(text, add_special_tokens=add_special_tokens)
+
+    async def token_strings(self, token_ids: Sequence[int]) -> Sequence[str]:
+        """Each token as the vocabulary spells it."""
+        return await self._engine.token_strings(token_ids)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids. Raises InvalidRequest for one outside the vocabulary."""
+        return await self._engine.detokenize(token_ids)
+
+    async def _render(self, conversation: Conversation, thinking: bool, *, submitted: bool = True) -> Prompt:
         images = conversation.images
         if len(images) > self._defaults.max_images:
             raise InvalidRequest(
@@ -116,45 +204,37 @@ class Pipeline:
             tools=[tool.for_template() for tool in conversation.tools],
             template_arguments=arguments,
             cache_salt=conversation.cache_salt,
+            submitted=submitted,
         )
 
-    def _max_tokens(self, conversation: Conversation, prompt: Prompt) -> int:
-        room = self._engine.max_model_len - prompt.tokens
+    def _check_stops(self, sampling: Sampling) -> None:
+        """Only a check of ours is in time: the engine would index its logits with them."""
+        if any(not 0 <= each < self._engine.vocabulary for each in sampling.stop_token_ids):
+            raise InvalidRequest(
+                f"`stop_token_ids` must be in the vocabulary of {self._engine.vocabulary} tokens.",
+                param="stop_token_ids",
+            )
+
+    def _max_tokens(
+        self, prompt: Prompt, wanted: int | None, default: int | None, param: str, wanted_param: str
+    ) -> int:
+        longest = self._engine.max_model_len
+        room = longest - prompt.tokens
         if room < 1:
             raise ContextTooLong(
-                f"This model's maximum context length is {self._engine.max_model_len} tokens, but the messages need "
-                f"{prompt.tokens} and leave no room for an answer.",
-                param="messages",
+                f"This model's maximum context length is {longest} tokens, but `{param}` needs {prompt.tokens} and "
+                "leaves no room for an answer.",
+                param=param,
             )
-        wanted = conversation.max_tokens
         if wanted is None:
-            return min(room, self._defaults.max_tokens or room)
+            return min(room, default or room)
         if wanted > room:
             raise ContextTooLong(
-                f"This model's maximum context length is {self._engine.max_model_len} tokens, but you asked for "
-                f"{prompt.tokens + wanted} ({prompt.tokens} in the messages, {wanted} in the answer).",
-                param=conversation.max_tokens_param,
+                f"This model's maximum context length is {longest} tokens, but you asked for {prompt.tokens + wanted} "
+                f"({prompt.tokens} in `{param}`, {wanted} in the answer).",
+                param=wanted_param,
             )
         return wanted
-
-
-# Qwen3.5's tokenizer, on prose and code alike; an image of common size; what the template writes around a message.
-_CHARACTERS_PER_TOKEN = 3.5
-_IMAGE_TOKENS = 256
-_MESSAGE_TOKENS = 5
-
-
-def guessed_tokens(conversation: Conversation) -> int:
-    """Prompt tokens of a conversation, without rendering it."""
-    characters = sum(len(str(tool.parameters)) + len(tool.description or "") for tool in conversation.tools)
-    for message in conversation.messages:
-        characters += len(message.reasoning or "") + sum(len(str(call.arguments)) for call in message.tool_calls)
-        if isinstance(message.content, str):
-            characters += len(message.content)
-        else:
-            characters += sum(len(part.text) for part in message.content if isinstance(part, TextPart))
-    images, messages = len(conversation.images), len(conversation.messages)
-    return int(characters / _CHARACTERS_PER_TOKEN) + images * _IMAGE_TOKENS + messages * _MESSAGE_TOKENS
 
 
 def thinking_and_budget(conversation: Conversation, defaults: Defaults) -> tuple[bool, int | None]:

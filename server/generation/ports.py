@@ -97,6 +97,10 @@ class Engine(Protocol):
         """Context length in tokens, prompt and output together."""
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows; their ids are below it."""
+
+    @property
     def think_end_token(self) -> int | None:
         """The id of `</think>`, if the tokenizer has it as one token."""
 
@@ -107,14 +111,30 @@ class Engine(Protocol):
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
         cache_salt: str | None = None,
+        submitted: bool = True,
     ) -> Prompt:
         """Applies the chat template, tokenises and prepares images. Raises InvalidRequest.
 
-        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`.
+        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`. Without
+        `submitted` the prompt is only looked at: it must not be given to `submit`.
         """
 
     def extend(self, prompt: Prompt, made: Sequence[int], *, thinking: bool) -> Prompt:
         """A prompt that goes on where an answer of `made` tokens was stopped."""
+
+    async def render_raw(
+        self, prompt: str | Sequence[int], *, param: str, add_special_tokens: bool, cache_salt: str | None = None
+    ) -> Prompt:
+        """A prompt of text, tokenised, or of token ids that are in the vocabulary. Raises InvalidRequest."""
+
+    async def tokenize(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
+        """The token ids of a text of any length; special tokens in it are read as such."""
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens shown. Raises InvalidRequest for an id that no token has."""
+
+    async def token_strings(self, token_ids: Sequence[int]) -> Sequence[str]:
+        """Each token as the vocabulary spells it: for byte-level tokens in the byte alphabet."""
 
     async def submit(self, request_id: str, prompt: Prompt, order: Order) -> EngineStream:
         """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied."""

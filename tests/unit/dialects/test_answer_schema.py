@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from server.dialects.answer_parts import error_json
 from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk, ErrorEnvelope
-from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer, error_json
+from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer
 from server.generation.errors import EngineDied, InvalidRequest
 from server.generation.events import Batch, OutputEvent, ReasoningDelta, TextDelta, ToolCallArguments, ToolCallStart
 from server.generation.generation import Usage
@@ -22,9 +23,9 @@ EVENTS: list[OutputEvent] = [
 
 
 def written(*events: OutputEvent, shown: Shown) -> bytes:
-    whole = WholeAnswer(ChatAnswer("m", "fp"), shown=shown)
+    whole = WholeAnswer(ChatAnswer("m", "fp"), shown=shown, prompt_token_ids=[1, 2])
     whole.add(Batch(0, list(events), [1], LOGPROBS, finish_reason="stop"))
-    return whole.encode(["stop"], USAGE, [1, 2])
+    return whole.encode(["stop"], USAGE)
 
 
 @pytest.mark.parametrize("shown", [Shown(), EVERYTHING])
@@ -36,9 +37,9 @@ def test_a_whole_answer_is_what_the_document_says(shown: Shown) -> None:
 @pytest.mark.parametrize("shown", [Shown(), EVERYTHING])
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_every_chunk_of_a_stream_is_what_the_document_says(include_usage: bool, shown: Shown) -> None:
-    encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=include_usage, shown=shown)
+    encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=include_usage, shown=shown, prompt_token_ids=[1, 2])
     batch = Batch(0, EVENTS, [1], LOGPROBS, finish_reason="stop")
-    *chunks, done = (encoder.start([1, 2]) + encoder.batch(batch) + encoder.finish(USAGE)).split(b"\n\n")[:-1]
+    *chunks, done = (encoder.start() + encoder.batch(batch) + encoder.finish(USAGE)).split(b"\n\n")[:-1]
     assert done == b"data: [DONE]"
     assert len(chunks) == 6 + include_usage
     for chunk in chunks:

@@ -144,8 +144,8 @@ def test_logprobs_and_token_ids_lose_no_token_that_showed_nothing() -> None:
         Batch(0, [], [5], [told("<|im_end|>")], finish_reason="stop"),
     ]
     shown = Shown(reasoning=False, logprobs=True, token_ids=True)
-    encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=False, shown=shown)
-    raw = encoder.start([7, 8]) + b"".join(map(encoder.batch, batches)) + encoder.finish(USAGE)
+    encoder = StreamEncoder(ChatAnswer("m", "fp"), include_usage=False, shown=shown, prompt_token_ids=[7, 8])
+    raw = encoder.start() + b"".join(map(encoder.batch, batches)) + encoder.finish(USAGE)
     chunks = [json.loads(each.removeprefix("data: ")) for each in raw.decode().split("\n\n")[:-2]]
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert chunks[0]["prompt_token_ids"] == [7, 8]
@@ -153,10 +153,10 @@ def test_logprobs_and_token_ids_lose_no_token_that_showed_nothing() -> None:
     assert [token for choice in choices for token in choice.get("token_ids", [])] == [1, 2, 3, 4, 5]
     streamed = [entry for choice in choices if choice["logprobs"] for entry in choice["logprobs"]["content"]]
     assert "reasoning" not in raw.decode()
-    whole = WholeAnswer(ChatAnswer("m", "fp"), shown=shown)
+    whole = WholeAnswer(ChatAnswer("m", "fp"), shown=shown, prompt_token_ids=[7, 8])
     for batch in batches:
         whole.add(batch)
-    body = json.loads(whole.encode(["stop"], USAGE, [7, 8]))
+    body = json.loads(whole.encode(["stop"], USAGE))
     choice = ChatCompletion.model_validate(body).choices[0]
     assert choice.logprobs is not None
     assert body["choices"][0]["logprobs"]["content"] == streamed

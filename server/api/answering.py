@@ -1,0 +1,146 @@
+"""What every endpoint that generates does with a request: its permits, its body, and its answer, whole or streamed.
+
+An endpoint brings an `Exchange`, which is one request in its dialect; all the rest is here, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from server.admission.gate import Gate, GatePermit
+from server.api.body import read_body
+from server.api.disconnect import ClientGone, while_connected
+from server.api.event_stream import EventStream
+from server.api.ignored_parameters import ignored_parameters
+from server.api.parsing import parsed
+from server.api.service import Service, service
+from server.generation.errors import RequestFailed
+from server.generation.events import Batch
+from server.generation.generation import Usage
+from server.generation.merged_generation import RunningGeneration
+from server.generation.pipeline import Pipeline
+from server.generation.ports import Permit
+from server.telemetry.metrics import IGNORED_PARAMETERS
+
+
+class Frames(Protocol):
+    """A dialect's way to stream."""
+
+    def start(self) -> bytes:
+        """What comes first; may be empty."""
+
+    def batch(self, batch: Batch) -> bytes:
+        """The frames of a batch; empty when nothing of it shows on the wire."""
+
+    def finish(self, usage: Usage) -> bytes:
+        """What ends complete answers."""
+
+    def failed(self, error: RequestFailed) -> bytes:
+        """What ends an answer that cannot be completed."""
+
+
+class Whole(Protocol):
+    """A dialect's way to answer in one body."""
+
+    def add(self, batch: Batch) -> None:
+        """Takes in the next batch."""
+
+    def encode(self, finish_reasons: Sequence[str | None], usage: Usage) -> bytes:
+        """The body."""
+
+
+class Exchange(Protocol):
+    """One request that was parsed, in its dialect: what is asked, and how it is answered."""
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """Names of the fields that had no effect since nobody knows them."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is a stream."""
+
+    @property
+    def engine_requests(self) -> int:
+        """How many requests to the engine this is; each needs a permit."""
+
+    async def start(self, pipeline: Pipeline, permits: Sequence[Permit]) -> RunningGeneration:
+        """Runs the road up to the engine's acceptance. Raises RequestFailed; the permits are then the caller's."""
+
+    def frames(self, running: RunningGeneration) -> Frames:
+        """What streams the answer."""
+
+    def whole(self, running: RunningGeneration) -> Whole:
+        """What puts the answer together."""
+
+
+async def answer(request: Request, parse: Callable[[bytes, Service], Exchange]) -> Response:
+    """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed."""
+    at = service(request)
+    permits = _Permits(at.gate)
+    try:
+        # One is held while the body arrives; the others are known of only after it.
+        permits.enter(1)
+        exchange = await parsed(await read_body(request, at.body_bytes), lambda body: parse(body, at))
+        permits.enter(exchange.engine_requests - 1)
+        assert at.pipeline is not None  # the gate lets nobody in before it is there
+        running = await while_connected(request.receive, exchange.start(at.pipeline, permits.held))
+    except BaseException as error:
+        permits.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
+        raise
+    IGNORED_PARAMETERS.inc(len(exchange.ignored))
+    headers = ignored_parameters(exchange.ignored)
+    if exchange.streamed:
+        return EventStream(_stream(running, exchange.frames(running)), running.close, headers, at.keep_alive)
+    try:
+        body = await while_connected(request.receive, _collect(running, exchange.whole(running)))
+    finally:
+        await running.close()
+    return Response(body, headers=headers, media_type="application/json")
+
+
+class _Permits:
+    """The permits of one HTTP request, entered all or none and ended together until the engine has its requests."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.held: list[GatePermit] = []
+
+    def enter(self, count: int) -> None:
+        """Raises Unavailable; what is held then is still to be ended."""
+        for _ in range(count):
+            self.held.append(self._gate.enter())
+
+    def end(self, outcome: str) -> None:
+        for permit in self.held:
+            permit.end(outcome)
+
+
+async def _collect(running: RunningGeneration, whole: Whole) -> bytes:
+    async with contextlib.aclosing(running.events()) as batches:
+        async for batch in batches:
+            whole.add(batch)
+    return whole.encode(running.finish_reasons, running.usage)
+
+
+async def _stream(running: RunningGeneration, frames: Frames) -> AsyncGenerator[bytes, None]:
+    try:
+        if started := frames.start():
+            yield started
+        async with contextlib.aclosing(running.events()) as batches:
+            async for batch in batches:
+                if shown := frames.batch(batch):
+                    yield shown
+        yield frames.finish(running.usage)
+    except RequestFailed as error:
+        yield frames.failed(error)
+
+
+def _left(error: BaseException) -> bool:
+    return isinstance(error, ClientGone | ClientDisconnect | asyncio.CancelledError)

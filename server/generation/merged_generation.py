@@ -1,0 +1,94 @@
+"""Several running generations read as one: the prompts of one request, each its own request to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+
+from server.generation.errors import RequestFailed
+from server.generation.events import Batch
+from server.generation.generation import Generation, Usage
+
+
+class MergedGeneration:
+    """Behaves as one Generation whose answers are those of all parts, in their order.
+
+    Each part keeps its own permit and ends it; when one fails, the others are closed with the same outcome.
+    """
+
+    def __init__(self, parts: Sequence[Generation]) -> None:
+        self._parts = list(parts)
+        self._first_answer: list[int] = []
+        answers = 0
+        for part in self._parts:
+            self._first_answer.append(answers)
+            answers += len(part.finish_reasons)
+
+    @property
+    def finish_reasons(self) -> list[str | None]:
+        """How each answer ended, part after part."""
+        return [reason for part in self._parts for reason in part.finish_reasons]
+
+    @property
+    def usage(self) -> Usage:
+        """The parts' token counts, summed."""
+        usages = [part.usage for part in self._parts]
+        return Usage(
+            prompt=sum(usage.prompt for usage in usages),
+            cached=sum(usage.cached for usage in usages),
+            completion=sum(usage.completion for usage in usages),
+            reasoning=sum(usage.reasoning for usage in usages),
+        )
+
+    async def events(self) -> AsyncGenerator[Batch, None]:
+        """The parts' batches as they come, `answer` counted through all parts. Raises what the first to fail raises."""
+        # Bounded, so that a client that reads slowly holds its parts up instead of filling the memory.
+        read: asyncio.Queue[Batch | Exception | None] = asyncio.Queue(maxsize=len(self._parts))
+        readers = [asyncio.create_task(self._read(index, read)) for index in range(len(self._parts))]
+        try:
+            running = len(readers)
+            while running:
+                came = await read.get()
+                if came is None:
+                    running -= 1
+                elif isinstance(came, Exception):
+                    raise came
+                else:
+                    yield came
+        except RequestFailed as error:
+            await _end(readers)
+            await self.close(error.outcome)
+            raise
+        finally:
+            await _end(readers)
+
+    async def close(self, outcome: str = "client_gone") -> None:
+        """Closes every part that has not ended by itself, also where closing another one fails; raises the first such
+        failure.
+        """
+        closed = await asyncio.gather(*(part.close(outcome) for part in self._parts), return_exceptions=True)
+        for failure in closed:
+            if isinstance(failure, BaseException):
+                raise failure
+
+    async def _read(self, index: int, into: asyncio.Queue[Batch | Exception | None]) -> None:
+        first = self._first_answer[index]
+        try:
+            async with contextlib.aclosing(self._parts[index].events()) as batches:
+                async for batch in batches:
+                    await into.put(batch.of_answer(first + batch.answer))
+        except Exception as error:  # noqa: BLE001 - handed over to whoever reads
+            await into.put(error)
+        else:
+            await into.put(None)
+
+
+async def _end(readers: Sequence[asyncio.Task[None]]) -> None:
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+
+
+RunningGeneration = Generation | MergedGeneration
+"""What answers are made from."""
