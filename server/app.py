@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from fastapi import FastAPI
 
 import server
 from server.admission.gate import Gate
+from server.admission.quota_memory import MemoryStore
+from server.admission.quota_redis import RedisStore
+from server.admission.quotas import Quotas
+from server.admission.tenant_file import TenantFile
+from server.admission.tenants import TenantDirectory
 from server.api import chat, health, models
+from server.api.auth import check_policies
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
+from server.api.rate_headers import RateHeaders
 from server.api.service import Service
 from server.dialects.answer_schema import ChatCompletionChunk, ErrorEnvelope
 from server.dialects.chat_request import ChatRequest
@@ -26,10 +34,20 @@ from server.telemetry.metrics import IN_FLIGHT, REQUESTS
 
 
 def build_service(settings: Settings, phases: StartupPhases) -> Service:
-    """The daemon's state before its engine is there: it answers probes and refuses the rest."""
+    """The daemon's state before its engine is there: it answers probes and refuses the rest.
+
+    Raises TenantFileError when the tenants file is bad.
+    """
     limits = settings.limits
+    url = settings.quotas.storage_url
+    quotas = Quotas(MemoryStore(), RedisStore(url.get_secret_value()) if url is not None else None)
+    file = settings.tenants.file
     return Service(
         gate=Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
+        tenants=TenantFile(Path(file) if file is not None else None, lambda new: _forget(quotas, new)),
+        quotas=quotas,
+        default_output_tokens=settings.quotas.default_output_tokens,
+        metrics_need_key=settings.server.metrics_need_key,
         limits=Limits(messages=limits.messages, tools=limits.tools, schema_bytes=limits.schema_bytes),
         body_bytes=limits.body_bytes,
         model=settings.model.served_name,
@@ -74,7 +92,13 @@ def build_app(service: Service) -> FastAPI:
     install_error_handlers(app)
     for router in (chat.router, models.router, health.router):
         app.include_router(router)
+    check_policies(app)
+    app.add_middleware(RateHeaders, quotas=service.quotas)
     return app
+
+
+def _forget(quotas: Quotas, directory: TenantDirectory) -> None:
+    quotas.forget({(tenant.name, key_id) for tenant in directory.tenants for key_id in ("", *tenant.key_quotas)})
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

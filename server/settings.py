@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 EMBEDDED = "embedded"
@@ -126,13 +126,49 @@ class MediaSettings(_Section):
 class ServerSettings(_Section):
     """Where the daemon listens and how it ends."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on. There is no authentication yet: keep it private.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Without `tenants.file` anyone who reaches it is served."
+    )
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    admin: bool = Field(True, description="Whether there is an admin port.")
+    admin_host: str = Field("127.0.0.1", description="Address of the admin port. It asks for no key: keep it private.")
+    admin_port: int | None = Field(
+        None, ge=0, le=65535, description="Admin TCP port; by default the one after `port`; 0 takes a free one."
+    )
+    metrics_need_key: bool = Field(False, description="Whether `/metrics` asks for an API key.")
     keep_alive_seconds: float = Field(
         15.0, ge=0, description="After how long without a frame a stream gets a comment; 0 for never."
     )
     strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+
+
+class TenantSettings(_Section):
+    """Who may ask."""
+
+    file: str | None = Field(
+        None, description="The tenants file; see `config/tenants.example.yaml`. Without it nobody needs a key."
+    )
+
+
+class QuotaSettings(_Section):
+    """Where quotas are counted, and what is counted before it is known."""
+
+    storage_url: SecretStr | None = Field(
+        None,
+        description="A Redis that several replicas share, such as `redis://host:6379/0`; by default each counts alone.",
+    )
+    default_output_tokens: int = Field(
+        1024, ge=1, description="Tokens reserved for an answer whose request does not bound it."
+    )
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_a_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster")
+        if url is not None and url.get_secret_value().partition("://")[0] not in schemes:
+            raise ValueError(f"the URL must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
 
 
 class LogSettings(_Section):
@@ -164,6 +200,8 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     media: MediaSettings = MediaSettings()
     server: ServerSettings = ServerSettings()
+    tenants: TenantSettings = TenantSettings()
+    quotas: QuotaSettings = QuotaSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("engine")

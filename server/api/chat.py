@@ -12,11 +12,13 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from server.api.auth import WITH_KEY, caller
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
 from server.api.document import event_content, json_body
 from server.api.event_stream import EventStream
 from server.api.ignored_parameters import ignored_parameters
+from server.api.metering import metered
 from server.api.service import Service, service
 from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk
 from server.dialects.chat_request import ChatRequest, to_conversation
@@ -28,7 +30,7 @@ from server.generation.generation import Generation
 from server.generation.ports import Permit
 from server.telemetry.metrics import IGNORED_PARAMETERS
 
-router = APIRouter()
+router = APIRouter(dependencies=[WITH_KEY])
 
 # Above this size a body is parsed in a thread, so that it does not hold up other requests' tokens.
 _PARSE_ON_LOOP_BYTES = 64 * 1024
@@ -42,10 +44,12 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 async def chat_completions(request: Request) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
     at = service(request)
-    permit = at.gate.enter()
+    permit: Permit = at.gate.enter()
     try:
         asked, conversation = await _parse(await read_body(request, at.body_bytes), at)
+        permit = meter = await metered(permit, at.quotas, caller(request), conversation, at.default_output_tokens)
         generation = await while_connected(request.receive, _start(at, conversation, permit))
+        meter.measure(generation)
     except BaseException as error:
         permit.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
         raise

@@ -8,10 +8,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from server.api.auth import WITH_KEY
 from server.api.service import Service, service
 from server.generation.errors import ModelNotFound
 
-router = APIRouter()
+router = APIRouter(dependencies=[WITH_KEY])
 
 
 class ModelCard(BaseModel):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from server.admission.gate import Gate
+from server.admission.quotas import Quotas
+from server.admission.tenant_file import TenantFile
 from server.dialects.limits import Limits
 from server.generation.pipeline import Pipeline
 
@@ -17,6 +19,10 @@ class Service:
     """One daemon's rooms. `pipeline` is there once the engine is; the gate lets nobody in before."""
 
     gate: Gate
+    tenants: TenantFile
+    quotas: Quotas
+    default_output_tokens: int
+    metrics_need_key: bool
     limits: Limits
     body_bytes: int
     model: str
