@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from fastapi import FastAPI
 
 import server
+from server.admission.classes import PriorityClass
+from server.admission.desk import Desk
 from server.admission.gate import Gate
+from server.admission.policy.parameters import ClassRules, Rules
+from server.admission.quota_memory import MemoryStore
+from server.admission.quota_redis import RedisStore
+from server.admission.quotas import Quotas
+from server.admission.tenant_file import TenantFile
+from server.admission.tenants import TenantDirectory
 from server.api import chat, completions, health, models, tokenizer, version
+from server.api.auth import check_policies
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
+from server.api.rate_headers import RateHeaders
 from server.api.service import Service
 from server.dialects.answer_schema import ChatCompletionChunk, CompletionPiece, ErrorEnvelope
 from server.dialects.chat_request import ChatRequest
@@ -24,15 +35,30 @@ from server.generation.pipeline import Defaults, Pipeline
 from server.generation.ports import Engine
 from server.media.fetch import Fetcher, FetchPolicy
 from server.media.images import ImageDecoder
-from server.settings import SamplingSettings, Settings
+from server.settings import AdmissionSettings, SamplingSettings, Settings
 from server.telemetry.metrics import IN_FLIGHT, REQUESTS
 
 
 def build_service(settings: Settings, phases: StartupPhases) -> Service:
-    """The daemon's state before its engine is there: it answers probes and refuses the rest."""
+    """The daemon's state before its engine is there: it answers probes and refuses the rest.
+
+    Raises TenantFileError when the tenants file is bad.
+    """
     limits = settings.limits
+    url = settings.quotas.storage_url
+    quotas = Quotas(MemoryStore(), RedisStore(url.get_secret_value()) if url is not None else None)
+    file = settings.tenants.file
     return Service(
-        gate=Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
+        desk=Desk(
+            Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
+            quotas,
+            enabled=settings.admission.enabled,
+            overload_status=settings.admission.overload_status,
+            default_output_tokens=settings.quotas.default_output_tokens,
+        ),
+        tenants=TenantFile(Path(file) if file is not None else None, lambda new: _forget(quotas, new)),
+        quotas=quotas,
+        metrics_need_key=settings.server.metrics_need_key,
         limits=Limits(
             messages=limits.messages,
             tools=limits.tools,
@@ -76,7 +102,15 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
     )
     service.max_model_len = engine.max_model_len
     service.pipeline = Pipeline(engine, decoder, defaults)
-    service.gate.open()
+    engine.on_step(service.desk.observe)
+    service.desk.open(engine.size, admission_rules(settings.admission))
+
+
+def admission_rules(settings: AdmissionSettings) -> Rules:
+    """The policy's rules as the settings have them."""
+    rules = settings.model_dump(exclude={"enabled", "classes", "overload_status"})
+    classes = {PriorityClass(name): ClassRules(**each) for name, each in settings.classes.model_dump().items()}
+    return Rules(classes=classes, **rules)
 
 
 def build_app(service: Service) -> FastAPI:
@@ -95,7 +129,13 @@ def build_app(service: Service) -> FastAPI:
     install_error_handlers(app)
     for module in (chat, completions, tokenizer, models, version, health):
         app.include_router(module.router)
+    check_policies(app)
+    app.add_middleware(RateHeaders, quotas=service.quotas)
     return app
+
+
+def _forget(quotas: Quotas, directory: TenantDirectory) -> None:
+    quotas.forget({(tenant.name, key_id) for tenant in directory.tenants for key_id in ("", *tenant.key_quotas)})
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

@@ -28,6 +28,10 @@ def serve(
     max_model_len: Annotated[int | None, typer.Option(help="Context length in tokens.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="TCP port of the admin routes, by default the one after --port.")
+    ] = None,
+    tenants: Annotated[str | None, typer.Option(help="File of the tenants and their API keys.")] = None,
     log_format: Annotated[str | None, typer.Option(help="`console` or `json`.")] = None,
 ) -> None:
     """Serves a model. Without options: the embedded reference checkpoint on port 8000."""
@@ -36,7 +40,8 @@ def serve(
         profile or ("generic" if model else "reference-cpu"),
         {
             "model": {"path": model, "name": name, "max_model_len": max_model_len},
-            "server": {"host": host, "port": port},
+            "server": {"host": host, "port": port, "admin_port": admin_port},
+            "tenants": {"file": tenants},
             "log": {"format": log_format},
         },
     )

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from server.admission.gate import State
+from server.admission.tenant_file import TenantFileError
+from server.api.admin import Controls, build_admin_app
 from server.app import attach_engine, build_app, build_service
 from server.engine.client import VllmEngine
 from server.engine.startup_phases import StartupPhases
@@ -32,10 +35,12 @@ _DEATH_POLL_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 3.0
 _DEATH_LIMIT_SECONDS = 8.0
 _ENGINE_STOP_SECONDS = 5.0
+_LAST_ANSWER_SECONDS = 0.1
 
 EXIT_OK = 0
 EXIT_ENGINE = 1
 EXIT_LISTEN = 2
+EXIT_USAGE = 2
 
 
 class _Server(uvicorn.Server):
@@ -54,34 +59,56 @@ class Daemon:
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
         self._gate = self._service.gate
-        self._http = _Server(
-            uvicorn.Config(
-                build_app(self._service),
-                loop="none",
-                http="httptools",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=5,
-                # Longer than the idle time of common load balancers, which must be the ones to close.
-                timeout_keep_alive=75,
+        self._http = _http_server(build_app(self._service))
+        self._admin = _http_server(
+            build_admin_app(
+                Controls(
+                    tenants=self._service.tenants,
+                    quotas=self._service.quotas,
+                    drain=lambda: self._drain("admin"),
+                    state=lambda: self._gate.state,
+                    in_flight=lambda: len(self._gate),
+                )
             )
         )
         self._engine: VllmEngine | None = None
         self._signals = 0
+        self._draining = False
+        self._reloading: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Serves until a signal or the engine's end."""
+        server = self._settings.server
+        listeners: list[socket.socket] = []
+        host, port = server.host, server.port
         try:
-            listener = self._listen()
-        except OSError as error:
-            _log.error(
-                "cannot listen", host=self._settings.server.host, port=self._settings.server.port, why=str(error)
-            )
+            listeners.append(_listen(host, port))
+            if server.admin:
+                host = server.admin_host
+                # The port after the public one as it was really given, which may have been any free one.
+                port = listeners[0].getsockname()[1] + 1 if server.admin_port is None else server.admin_port
+                listeners.append(_listen(host, port))
+        except (OSError, OverflowError) as error:
+            which = "admin" if listeners else "public"
+            _log.error("cannot listen", which=which, host=host, port=port, why=str(error))
             return EXIT_LISTEN
+        listener, *admin_listeners = listeners
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        administrating = asyncio.create_task(self._admin.serve(sockets=admin_listeners)) if admin_listeners else None
+        watching_tenants = asyncio.create_task(self._service.tenants.watch())
+        try:
+            return await self._serve(listener, admin_listeners)
+        finally:
+            watching_tenants.cancel()
+            self._admin.should_exit = True
+            if administrating is not None:
+                await administrating
+            await self._service.quotas.close()
+
+    async def _serve(self, listener: socket.socket, admin_listeners: list[socket.socket]) -> int:
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
         code = EXIT_OK
         try:
@@ -96,7 +123,7 @@ class Daemon:
             return code
         attach_engine(self._service, engine, self._settings)
         self._phases.enter("ready")
-        self._announce(listener.getsockname()[1])
+        self._announce(listener, *admin_listeners)
         watching = asyncio.create_task(self._watch(engine))
         await serving
         code = EXIT_ENGINE if self._gate.state is State.DEAD else EXIT_OK
@@ -106,38 +133,51 @@ class Daemon:
         _log.info("stopped", exit_code=code)
         return code
 
-    def _listen(self) -> socket.socket:
-        """Binds before anything costly, so that a taken port is told at once."""
-        server = self._settings.server
-        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((server.host, server.port))
-        listener.listen(2048)
-        return listener
-
     def _phase_ended(self, phase: str, seconds: float) -> None:
         STARTUP_SECONDS.labels(phase).set(seconds)
         _log.info("start", done=phase, seconds=round(seconds, 1), next=self._phases.current)
 
-    def _announce(self, port: int) -> None:
+    def _announce(self, listener: socket.socket, admin: socket.socket | None = None) -> None:
         server, model = self._settings.server, self._settings.model.served_name
-        _log.info("ready", host=server.host, port=port, model=model, max_model_len=self._service.max_model_len)
+        port, admin_port = listener.getsockname()[1], admin.getsockname()[1] if admin is not None else None
+        length = self._service.max_model_len
+        _log.info("ready", host=server.host, port=port, admin_port=admin_port, model=model, max_model_len=length)
         if self._settings.log.format == "console":
             print(welcome(server.host, port, model), flush=True)
 
     def _on_signal(self, number: signal.Signals) -> None:
         self._signals += 1
         name = signal.Signals(number).name
-        if self._signals > 1 or self._engine is None:
-            # Told twice, or nothing has been served yet: there is nothing to wait for.
-            _log.warning("ending now", signal=name, in_flight=len(self._gate))
-            _kill_children()
-            os._exit(EXIT_OK if self._engine is None else 128 + number)
+        if self._signals > 1:
+            _log.warning("ending now", why=name, in_flight=len(self._gate))
+            self._end_now(128 + number)
+        self._drain(name)
+
+    def _on_hangup(self) -> None:
+        self._reloading = asyncio.create_task(self._reload_tenants())
+
+    async def _reload_tenants(self) -> None:
+        with contextlib.suppress(TenantFileError):  # told in the log, and the old ones stay
+            await self._service.tenants.reload()
+
+    def _drain(self, why: str) -> None:
+        """Refuses what comes, waits for what runs, then ends."""
+        if self._draining:
+            return
+        self._draining = True
+        if self._engine is None:
+            # Nothing has been served yet: there is nothing to wait for, but for the answer to who asked.
+            _log.warning("ending now", why=why, in_flight=0)
+            asyncio.get_running_loop().call_later(_LAST_ANSWER_SECONDS, self._end_now, EXIT_OK)
+            return
         seconds = self._settings.server.drain_seconds
-        _log.info("draining", signal=name, in_flight=len(self._gate), seconds=seconds)
+        _log.info("draining", why=why, in_flight=len(self._gate), seconds=seconds)
         self._gate.drain(when_empty=self._drained)
         asyncio.get_running_loop().call_later(seconds, self._drain_is_over)
+
+    def _end_now(self, code: int) -> None:
+        _kill_children()
+        os._exit(EXIT_OK if self._engine is None else code)
 
     def _drained(self) -> None:
         self._http.should_exit = True
@@ -166,6 +206,32 @@ class Daemon:
         self._http.should_exit = True
 
 
+def _http_server(app: FastAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            # Longer than the idle time of common load balancers, which must be the ones to close.
+            timeout_keep_alive=75,
+        )
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Binds before anything costly, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(2048)
+    return listener
+
+
 def _kill_children() -> None:
     """Ends the engine's processes that this process started."""
     for child in multiprocessing.active_children():
@@ -185,7 +251,12 @@ def run(settings: Settings) -> int:
     import uvloop
 
     async def main() -> int:
-        return await Daemon(settings).run()
+        try:
+            daemon = Daemon(settings)
+        except TenantFileError as error:
+            _log.error("bad tenants file", why=str(error))
+            return EXIT_USAGE
+        return await daemon.run()
 
     with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
         return runner.run(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 EMBEDDED = "embedded"
@@ -130,13 +130,110 @@ class MediaSettings(_Section):
 class ServerSettings(_Section):
     """Where the daemon listens and how it ends."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on. There is no authentication yet: keep it private.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Without `tenants.file` anyone who reaches it is served."
+    )
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    admin: bool = Field(True, description="Whether there is an admin port.")
+    admin_host: str = Field("127.0.0.1", description="Address of the admin port. It asks for no key: keep it private.")
+    admin_port: int | None = Field(
+        None, ge=0, le=65535, description="Admin TCP port; by default the one after `port`; 0 takes a free one."
+    )
+    metrics_need_key: bool = Field(False, description="Whether `/metrics` asks for an API key.")
     keep_alive_seconds: float = Field(
         15.0, ge=0, description="After how long without a frame a stream gets a comment; 0 for never."
     )
     strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+
+
+class TenantSettings(_Section):
+    """Who may ask."""
+
+    file: str | None = Field(
+        None, description="The tenants file; see `config/tenants.example.yaml`. Without it nobody needs a key."
+    )
+
+
+class QuotaSettings(_Section):
+    """Where quotas are counted, and what is counted before it is known."""
+
+    storage_url: SecretStr | None = Field(
+        None,
+        description="A Redis that several replicas share, such as `redis://host:6379/0`; by default each counts alone.",
+    )
+    default_output_tokens: int = Field(
+        1024, ge=1, description="Tokens reserved for an answer whose request does not bound it."
+    )
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_a_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster")
+        if url is not None and url.get_secret_value().partition("://")[0] not in schemes:
+            raise ValueError(f"the URL must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+
+class ClassSettings(_Section):
+    """One priority class."""
+
+    ttft_seconds: float | None = Field(None, gt=0, description="Objective for the first token; none waits without end.")
+    total_seconds: float | None = Field(None, gt=0, description="Objective for the whole answer.")
+    share: float = Field(
+        1.0, gt=0, le=1, description="How full the engine may be for this class to enter, while higher ones come."
+    )
+    ageing_seconds: float | None = Field(
+        None, gt=0, description="After how long a tenant's oldest request moves up one class."
+    )
+
+
+class ClassesSettings(_Section):
+    """The priority classes, in the order they are served."""
+
+    interactive: ClassSettings = ClassSettings(ttft_seconds=10.0)
+    standard: ClassSettings = ClassSettings(ttft_seconds=30.0, share=0.95, ageing_seconds=10.0)
+    batch: ClassSettings = ClassSettings(ttft_seconds=3600.0, share=0.8, ageing_seconds=300.0)
+
+    @field_validator("interactive")
+    @classmethod
+    def _none_is_above(cls, interactive: ClassSettings) -> ClassSettings:
+        if interactive.ageing_seconds is not None:
+            raise ValueError("`ageing_seconds` has no effect here: no class is above this one")
+        return interactive
+
+    @field_validator("standard", "batch")
+    @classmethod
+    def _all_age(cls, settings: ClassSettings) -> ClassSettings:
+        if settings.ageing_seconds is None:
+            raise ValueError("`ageing_seconds` is needed: without it a request could wait forever")
+        return settings
+
+
+class AdmissionSettings(_Section):
+    """Who runs, when; see `docs/admission.md`."""
+
+    enabled: bool = Field(True, description="Without it every request goes straight to the engine.")
+    classes: ClassesSettings = ClassesSettings()
+    overload_status: Literal[429, 503] = Field(503, description="HTTP status of a refusal for our own overload.")
+    max_waiting: int = Field(2048, ge=1, description="Most requests that wait or are being rendered.")
+    static_waiting: int = Field(
+        512, ge=1, description="The same while forecasts have been too wrong to refuse anybody by."
+    )
+    bypasses: int = Field(8, ge=0, description="Most requests that pass one that does not fit yet.")
+    prefill_seconds: float = Field(
+        2.0, gt=0, description="Prompt tokens on their way at once, as the time that the engine computes them in."
+    )
+    long_tokens: int = Field(16_384, ge=1, description="From how many tokens to compute a prompt is long.")
+    long_share: float = Field(0.5, gt=0, lt=1, description="Part of the prefill that long prompts may take.")
+    itl_seconds: float = Field(0.15, gt=0, description="Mean time of a step above which fewer requests run at once.")
+    kv_share: float = Field(0.97, gt=0, le=1, description="Part of the KV cache that predicted peaks may fill.")
+    stale_seconds: float = Field(
+        5.0, gt=0, description="After how long without a step of a busy engine nobody is let in."
+    )
+    stops_at_once: int = Field(2, ge=0, description="Most batch requests stopped at a time to make room; 0 stops none.")
+    stop_grace_seconds: float = Field(0.5, ge=0, description="Time between such stops.")
+    longest_retry_seconds: float = Field(60.0, ge=1, le=60, description="Longest `Retry-After`.")
 
 
 class LogSettings(_Section):
@@ -168,6 +265,9 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     media: MediaSettings = MediaSettings()
     server: ServerSettings = ServerSettings()
+    tenants: TenantSettings = TenantSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("engine")

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class PriorityClass(StrEnum):
-    """How soon an answer is wanted: someone waits for it, something does, or nobody does."""
+    """How soon an answer is wanted: someone waits for it, something does, or nobody does.
+
+    They are listed in the order they are served in, and compare by urgency: `batch < standard < interactive`.
+    """
 
     INTERACTIVE = "interactive"
     STANDARD = "standard"
@@ -17,9 +20,17 @@ class PriorityClass(StrEnum):
         """0 for the class that is served first."""
         return _RANKS[self]
 
-    def capped(self, highest: PriorityClass) -> PriorityClass:
-        """This class, or `highest` where this one is above it."""
-        return self if self.rank >= highest.rank else highest
+    def __lt__(self, other: str) -> bool:
+        return self.rank > PriorityClass(other).rank
+
+    def __le__(self, other: str) -> bool:
+        return self.rank >= PriorityClass(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank < PriorityClass(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank <= PriorityClass(other).rank
 
 
 _RANKS = {each: rank for rank, each in enumerate(PriorityClass)}

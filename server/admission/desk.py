@@ -14,13 +14,17 @@ from server.admission.policy.decisions import Eviction
 from server.admission.policy.parameters import Rules
 from server.admission.policy.prefix_index import PrefixIndex, prefix_chain
 from server.admission.policy.ticket import Ask, Cost, Ticket
+from server.admission.quotas import Hold, Quotas
 from server.admission.refusals import Refused, TooLarge
+from server.admission.tenants import Caller
 from server.generation.engine_state import EngineReport, EngineSize
 from server.generation.ports import Price, Prompt
 
 # Hashing this many tokens takes about as long as it takes to hand them to a thread.
 _HASH_ON_LOOP_TOKENS = 4096
 _COMPLETE = ("stop", "tool_calls")
+# What settles in the background, which would be collected otherwise.
+_settling: set[asyncio.Task[None]] = set()
 
 
 class Desk:
@@ -29,12 +33,17 @@ class Desk:
     def __init__(
         self,
         gate: Gate,
+        quotas: Quotas,
         *,
+        default_output_tokens: int = 4096,
         enabled: bool = True,
         overload_status: int = 503,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gate = gate
+        self.quotas = quotas
+        # What an answer may cost its caller's quota where the request does not bound it.
+        self.default_output_tokens = default_output_tokens
         self.overload_status = overload_status
         self.enabled = enabled
         self.clock = clock
@@ -110,21 +119,41 @@ class AdmissionPermit:
         self._ticket: Ticket | None = None
         self._chain: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
+        self._hold: Hold | None = None
+        self._ended = False
+        self._output_tokens = 0
+        self._prompt_tokens = 0
+        self._made = 0
         self._stop: Callable[[], None] | None = None
         self._interrupt: Callable[[Exception], None] | None = None
 
-    def reserve(self, ask: Ask) -> None:
-        """Takes a place and an estimated cost. Raises Refused where there is no hope of being served in time."""
-        controller = self._desk.controller
-        if controller is None:
+    async def reserve(self, caller: Caller, ask: Ask, *, bounded: bool) -> None:
+        """Takes a place and an estimated cost, of the caller's quota and of the engine; `bounded` says that the request
+        bounds its answers itself.
+
+        Raises RateLimited where the caller has used up its quota, and Refused where there is no hope of being served
+        in time, which costs no quota.
+        """
+        desk = self._desk
+        output = ask.max_tokens if bounded else min(ask.max_tokens, desk.default_output_tokens)
+        self._hold = await desk.quotas.reserve(caller, ask.prompt_tokens + output * ask.answers)
+        self._output_tokens = output * ask.answers
+        if desk.controller is None:
             return
-        with self._refusals():
-            self._ticket = controller.arrive(self._desk.clock(), ask)
-        self._desk._permits[self._ticket.id] = self
+        try:
+            with self._refusals():
+                self._ticket = desk.controller.arrive(desk.clock(), ask)
+        except Refused:
+            await self._hold.cancel()
+            raise
+        desk._permits[self._ticket.id] = self
 
     async def admitted(self, price: Price) -> None:
         """See `server.generation.ports.Permit`."""
         desk, ticket = self._desk, self._ticket
+        if self._hold is not None:
+            await self._hold.correct(price.prompt.tokens + self._output_tokens)
+        self._prompt_tokens = price.prompt.tokens
         if desk.controller is None or ticket is None:
             return
         cached = await self._cached(price.prompt, price.cache_salt)
@@ -146,6 +175,7 @@ class AdmissionPermit:
     def made(self, tokens: int, cached: int) -> None:
         """See `server.generation.ports.Permit`."""
         desk, ticket = self._desk, self._ticket
+        self._made += tokens
         if desk.controller is None or ticket is None:
             return
         first = ticket.prefilling
@@ -165,7 +195,15 @@ class AdmissionPermit:
 
     def end(self, outcome: str) -> None:
         """See `server.generation.ports.Permit`."""
+        if self._ended:
+            return
+        self._ended = True
         ticket, controller = self._ticket, self._desk.controller
+        if self._hold is not None:
+            # A request that never ran has used nothing.
+            settling = asyncio.ensure_future(self._hold.settle(self._prompt_tokens + self._made if self._made else 0))
+            _settling.add(settling)
+            settling.add_done_callback(_settling.discard)
         if ticket is not None and controller is not None:
             # Already out of the controller if that was what ended it.
             controller.leave(self._desk.clock(), ticket, complete=outcome in _COMPLETE)

@@ -13,7 +13,10 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from server.admission.gate import Gate, GatePermit
+from server.admission.desk import AdmissionPermit, Desk
+from server.admission.tenants import Tenant
+from server.api.asking import ask, fingerprint, priority_class, timeout_seconds
+from server.api.auth import caller
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
 from server.api.event_stream import EventStream
@@ -22,6 +25,7 @@ from server.api.parsing import parsed
 from server.api.service import Service, service
 from server.generation.errors import RequestFailed
 from server.generation.events import Batch
+from server.generation.expectation import Expectation
 from server.generation.generation import Usage
 from server.generation.merged_generation import RunningGeneration
 from server.generation.pipeline import Pipeline
@@ -67,8 +71,11 @@ class Exchange(Protocol):
         """Whether the answer is a stream."""
 
     @property
-    def engine_requests(self) -> int:
-        """How many requests to the engine this is; each needs a permit."""
+    def service_tier(self) -> str | None:
+        """OpenAI's name for how urgent it is."""
+
+    def expect(self, pipeline: Pipeline) -> Sequence[Expectation]:
+        """What each of its requests to the engine will take; each needs a permit. Raises InvalidRequest."""
 
     async def start(self, pipeline: Pipeline, permits: Sequence[Permit]) -> RunningGeneration:
         """Runs the road up to the engine's acceptance. Raises RequestFailed; the permits are then the caller's."""
@@ -80,16 +87,23 @@ class Exchange(Protocol):
         """What puts the answer together."""
 
 
-async def answer(request: Request, parse: Callable[[bytes, Service], Exchange]) -> Response:
+async def answer(request: Request, parse: Callable[[bytes, Service, Tenant], Exchange]) -> Response:
     """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed."""
-    at = service(request)
-    permits = _Permits(at.gate)
+    at, sender = service(request), caller(request)
+    permits = _Permits(at.desk)
     try:
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
-        exchange = await parsed(await read_body(request, at.body_bytes), lambda body: parse(body, at))
-        permits.enter(exchange.engine_requests - 1)
+        body = await read_body(request, at.body_bytes)
+        exchange = await parsed(body, lambda body: parse(body, at, sender.tenant))
         assert at.pipeline is not None  # the gate lets nobody in before it is there
+        expected = exchange.expect(at.pipeline)
+        permits.enter(len(expected) - 1)
+        priority = priority_class(exchange.service_tier, sender)
+        limit, mark = timeout_seconds(request.headers), fingerprint(sender, body)
+        for index, (permit, each) in enumerate(zip(permits.held, expected, strict=True)):
+            asked = ask(each, sender, priority, limit, mark + index.to_bytes(2))
+            await permit.reserve(sender, asked, bounded=each.bounded)
         running = await while_connected(request.receive, exchange.start(at.pipeline, permits.held))
     except BaseException as error:
         permits.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
@@ -108,14 +122,14 @@ async def answer(request: Request, parse: Callable[[bytes, Service], Exchange]) 
 class _Permits:
     """The permits of one HTTP request, entered all or none and ended together until the engine has its requests."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self.held: list[GatePermit] = []
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.held: list[AdmissionPermit] = []
 
     def enter(self, count: int) -> None:
         """Raises Unavailable; what is held then is still to be ended."""
         for _ in range(count):
-            self.held.append(self._gate.enter())
+            self.held.append(self._desk.enter())
 
     def end(self, outcome: str) -> None:
         for permit in self.held:

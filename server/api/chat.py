@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.admission.tenants import Tenant
 from server.api.answering import answer
+from server.api.auth import WITH_KEY
 from server.api.document import event_content, json_body
 from server.api.parsing import check_known
 from server.api.service import Service
@@ -18,12 +21,14 @@ from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk
 from server.dialects.chat_request import ChatRequest, to_conversation
 from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer
 from server.dialects.parsing import parse_body
+from server.generation.conversation import Conversation
+from server.generation.expectation import Expectation
 from server.generation.generation import Generation
 from server.generation.merged_generation import RunningGeneration
 from server.generation.pipeline import Pipeline
 from server.generation.ports import Permit
 
-router = APIRouter()
+router = APIRouter(dependencies=[WITH_KEY])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ChatCompletion, "content": event_content(ChatCompletionChunk)}
@@ -39,17 +44,19 @@ async def chat_completions(request: Request) -> Response:
 class _ChatExchange:
     """See `server.api.answering.Exchange`."""
 
-    engine_requests = 1
-
-    def __init__(self, body: bytes, at: Service) -> None:
+    def __init__(self, body: bytes, at: Service, tenant: Tenant) -> None:
         asked = self._asked = parse_body(ChatRequest, body)
         model = at.served(asked.model)
         check_known(asked.ignored, at)
-        self._conversation = to_conversation(asked, at.limits)
+        self._conversation = with_tenants_choice(to_conversation(asked, at.limits), tenant)
         self._answer = ChatAnswer(model, at.fingerprint)
         self._shown = Shown(asked.include_reasoning is not False, bool(asked.logprobs), bool(asked.return_token_ids))
         self.ignored = asked.ignored
         self.streamed = bool(asked.stream)
+        self.service_tier = asked.service_tier
+
+    def expect(self, pipeline: Pipeline) -> Sequence[Expectation]:
+        return [pipeline.expect(self._conversation)]
 
     async def start(self, pipeline: Pipeline, permits: Sequence[Permit]) -> Generation:
         (permit,) = permits
@@ -68,3 +75,11 @@ class _ChatExchange:
 
     def whole(self, running: RunningGeneration) -> WholeAnswer:
         return WholeAnswer(self._answer, self._conversation.answers, self._shown, self._prompt_token_ids)
+
+
+def with_tenants_choice(conversation: Conversation, tenant: Tenant) -> Conversation:
+    """The conversation, with its tenant's choice of thinking where the request does not speak of it at all."""
+    said = (conversation.thinking, conversation.thinking_budget, conversation.effort)
+    if any(each is not None for each in said):
+        return conversation
+    return replace(conversation, thinking=tenant.thinking, effort=tenant.effort)

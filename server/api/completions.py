@@ -10,7 +10,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.admission.tenants import Tenant
 from server.api.answering import answer
+from server.api.auth import WITH_KEY
 from server.api.document import event_content, json_body
 from server.api.parsing import check_known
 from server.api.service import Service
@@ -24,11 +26,12 @@ from server.dialects.completion_response import (
     WholeCompletion,
 )
 from server.dialects.parsing import parse_body
+from server.generation.expectation import Expectation
 from server.generation.merged_generation import RunningGeneration
 from server.generation.pipeline import Pipeline
 from server.generation.ports import Permit
 
-router = APIRouter()
+router = APIRouter(dependencies=[WITH_KEY])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": Completion, "content": event_content(CompletionPiece)}}
 
@@ -42,7 +45,7 @@ async def completions(request: Request) -> Response:
 class _CompletionExchange:
     """See `server.api.answering.Exchange`."""
 
-    def __init__(self, body: bytes, at: Service) -> None:
+    def __init__(self, body: bytes, at: Service, tenant: Tenant) -> None:
         asked = self._asked = parse_body(CompletionRequest, body)
         model = at.served(asked.model)
         check_known(asked.ignored, at)
@@ -52,7 +55,10 @@ class _CompletionExchange:
         self._prompted: list[Prompted] = []
         self.ignored = asked.ignored
         self.streamed = bool(asked.stream)
-        self.engine_requests = len(self._prompts)
+        self.service_tier = asked.service_tier
+
+    def expect(self, pipeline: Pipeline) -> Sequence[Expectation]:
+        return [pipeline.expect_raw(prompt) for prompt in self._prompts]
 
     async def start(self, pipeline: Pipeline, permits: Sequence[Permit]) -> RunningGeneration:
         # One after the other, so that other requests' prompts are rendered in between.

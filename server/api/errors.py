@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import orjson
@@ -32,7 +33,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def error_response(error: RequestFailed) -> Response:
     """The response for a failed request."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(ceil(error.retry_after))
+        headers["retry-after-ms"] = str(ceil(error.retry_after * 1000))
     return _json(error.status, error_json(error), headers)
 
 

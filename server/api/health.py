@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from server.admission.gate import State
+from server.api.auth import METRICS_READER, PUBLIC
 from server.api.service import service
 from server.telemetry.metrics import CONTENT_TYPE, exposition
 
@@ -35,10 +36,10 @@ def _probe(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model}, 503: {"model": model, "description": "Not now"}}
 
 
-@router.get("/health", responses=_probe(Readiness))
-@router.head("/health", responses=_probe(Readiness))
-@router.get("/health/ready", responses=_probe(Readiness))
-@router.head("/health/ready", responses=_probe(Readiness))
+@router.get("/health", responses=_probe(Readiness), dependencies=[PUBLIC])
+@router.head("/health", responses=_probe(Readiness), dependencies=[PUBLIC])
+@router.get("/health/ready", responses=_probe(Readiness), dependencies=[PUBLIC])
+@router.head("/health/ready", responses=_probe(Readiness), dependencies=[PUBLIC])
 async def ready(request: Request) -> Response:
     """200 when requests are served, else 503; the body says what the daemon is doing."""
     at = service(request)
@@ -48,15 +49,15 @@ async def ready(request: Request) -> Response:
     return _json(200 if at.gate.state is State.SERVING else 503, body)
 
 
-@router.get("/health/live", responses=_probe(Liveness))
-@router.head("/health/live", responses=_probe(Liveness))
+@router.get("/health/live", responses=_probe(Liveness), dependencies=[PUBLIC])
+@router.head("/health/live", responses=_probe(Liveness), dependencies=[PUBLIC])
 async def live(request: Request) -> Response:
     """200 unless the engine is dead: starting and draining are alive."""
     state = service(request).gate.state
     return _json(503 if state is State.DEAD else 200, {"status": state})
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, dependencies=[METRICS_READER])
 async def metrics(request: Request) -> Response:
     """Prometheus's text format: ours (`qwend_*`) and vLLM's (`vllm:*`)."""
     return Response(await asyncio.to_thread(exposition), headers={"content-type": CONTENT_TYPE})

@@ -8,9 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from server.api.auth import WITH_KEY
 from server.api.service import Service, service
 
-router = APIRouter()
+router = APIRouter(dependencies=[WITH_KEY])
 
 
 class ModelCard(BaseModel):

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from server.admission.desk import Desk
 from server.admission.gate import Gate
+from server.admission.quotas import Quotas
+from server.admission.tenant_file import TenantFile
 from server.dialects.limits import Limits
 from server.generation.errors import ModelNotFound
 from server.generation.pipeline import Pipeline
@@ -17,7 +20,10 @@ from server.generation.pipeline import Pipeline
 class Service:
     """One daemon's rooms. `pipeline` is there once the engine is; the gate lets nobody in before."""
 
-    gate: Gate
+    desk: Desk
+    tenants: TenantFile
+    quotas: Quotas
+    metrics_need_key: bool
     limits: Limits
     body_bytes: int
     model: str
@@ -31,6 +37,11 @@ class Service:
     aliases: tuple[str, ...] = ()
     max_model_len: int | None = None
     pipeline: Pipeline | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """The door: whether anyone is let in, and who is inside."""
+        return self.desk.gate
 
     @property
     def names(self) -> tuple[str, ...]:

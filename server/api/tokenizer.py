@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.api.auth import WITH_KEY
 from server.api.body import read_body
 from server.api.disconnect import while_connected
 from server.api.document import json_body
@@ -32,7 +33,7 @@ from server.dialects.tokenize_request import (
 from server.generation.conversation import Conversation
 from server.telemetry.metrics import IGNORED_PARAMETERS
 
-router = APIRouter()
+router = APIRouter(dependencies=[WITH_KEY])
 
 Asked = TypeVar("Asked")
 

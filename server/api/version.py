@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from server.api.auth import PUBLIC
 from server.api.service import service
 
-router = APIRouter()
+router = APIRouter(dependencies=[PUBLIC])
 
 
 class Version(BaseModel):

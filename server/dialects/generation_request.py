@@ -74,8 +74,10 @@ class GenerationRequest(BaseModel):
     prompt_cache_retention: str | None = ignored("The engine keeps prefixes while it has room.")
     metadata: dict[str, str] | None = ignored("For your own records; nothing is stored.")
     store: bool | None = ignored("Nothing is stored.")
-    service_tier: str | None = ignored("There is one tier.")
-    priority: int | None = ignored("All requests are served in the order they come.")
+    service_tier: str | None = option(
+        "Priority class: `priority` is interactive, `default` standard, `flex` batch, `auto` the tenant's own."
+    )
+    priority: int | None = ignored("The engine's own order is not for clients to set; see `service_tier`.")
 
     use_beam_search: Refused = refused("The engine draws token by token.")
     prompt_logprobs: Refused = refused("They would cost other requests their speed.")

@@ -6,15 +6,21 @@ of the same failure, and the outcome that the metrics count it as.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class RequestFailed(Exception):
-    """Base of all failures of one request. `param` names the request's field in question, if there is one."""
+    """Base of all failures of one request. `param` names the request's field in question, if there is one.
+
+    `retry_after` is in seconds; `headers` are what the answer says beside it.
+    """
 
     status = 500
     type = "server_error"
     code: str | None = "internal_error"
     outcome = "error"
     retry_after: float | None = None
+    headers: Mapping[str, str] = {}
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)

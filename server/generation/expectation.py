@@ -15,10 +15,11 @@ _MESSAGE_TOKENS = 5
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Tokens of its prompt (a guess), and at most of each of its answers."""
+    """Tokens of its prompt (a guess), and at most of each of its answers; `bounded` if the request says so itself."""
 
     prompt_tokens: int
     max_tokens: int
+    bounded: bool
     answers: int
     thinking: bool
     effort: str | None

@@ -64,6 +64,7 @@ class Pipeline:
         return Expectation(
             prompt_tokens=min(longest, guessed_tokens(conversation)),
             max_tokens=min(longest, conversation.max_tokens or self._defaults.max_tokens or longest),
+            bounded=conversation.max_tokens is not None,
             answers=conversation.answers,
             thinking=thinking,
             effort=conversation.effort,
@@ -75,6 +76,7 @@ class Pipeline:
         return Expectation(
             prompt_tokens=min(longest, guessed_raw_tokens(raw)),
             max_tokens=min(longest, raw.max_tokens or raw.default_max_tokens or longest),
+            bounded=True,
             answers=raw.answers,
             thinking=False,
             effort=None,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from PIL.Image import Image
 
 from server.generation.conversation import ImagePart, Sampling, Structure, Tool, ToolChoice
+from server.generation.engine_state import EngineReport, EngineSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,13 @@ class Engine(Protocol):
     @property
     def max_model_len(self) -> int:
         """Context length in tokens, prompt and output together."""
+
+    @property
+    def size(self) -> EngineSize:
+        """What the engine has to give."""
+
+    def on_step(self, listener: Callable[[EngineReport], None]) -> None:
+        """Tells `listener` of every step from now on, on the event loop."""
 
     @property
     def vocabulary(self) -> int:

@@ -14,6 +14,13 @@ REQUESTS = Counter(
 IGNORED_PARAMETERS = Counter("qwend_ignored_parameters", "Request fields that are not known and had no effect.")
 IN_FLIGHT = Gauge("qwend_requests_in_flight", "Requests that hold a permit: being prepared or generated.")
 STARTUP_SECONDS = Gauge("qwend_startup_phase_seconds", "How long each phase of the last start took.", ["phase"])
+TENANTS_RELOADS = Counter(
+    "qwend_tenants_reloads", "Reloads of the tenants file: `changed`, `unchanged` or `failed`.", ["outcome"]
+)
+QUOTA_REFUSALS = Counter("qwend_quota_refusals", "Requests refused by a tenant's or key's quota, by code.", ["code"])
+QUOTA_STORE_FAILURES = Counter(
+    "qwend_quota_store_failures", "Times that Redis did not answer, so that quotas were counted in this process alone."
+)
 
 
 def exposition() -> bytes:

@@ -24,7 +24,7 @@ ARROWS = {
     "settings": set(),
     "welcome": set(),
     "app": {"api", "dialects", "generation", "admission", "media", "engine", "telemetry", "settings"},
-    "daemon": {"app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
+    "daemon": {"api", "app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
     "cli": {"daemon", "settings", "telemetry"},
     "__init__": set(),
 }
