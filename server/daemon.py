@@ -65,6 +65,7 @@ class Daemon:
                 Controls(
                     tenants=self._service.tenants,
                     quotas=self._service.quotas,
+                    desk=self._service.desk,
                     drain=lambda: self._drain("admin"),
                     state=lambda: self._gate.state,
                     in_flight=lambda: len(self._gate),

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from server.admission import measures
 from server.admission.gate import Gate, GatePermit
 from server.admission.policy.controller import Controller
-from server.admission.policy.decisions import Eviction
+from server.admission.policy.decisions import Eviction, Waiting
 from server.admission.policy.parameters import Rules
 from server.admission.policy.prefix_index import PrefixIndex, prefix_chain
+from server.admission.policy.standing import standing
 from server.admission.policy.ticket import Ask, Cost, Ticket
 from server.admission.quotas import Hold, Quotas
 from server.admission.refusals import Refused, TooLarge
@@ -78,6 +79,10 @@ class Desk:
             self.controller.change(rules)
             self.poke()
 
+    def standing(self, most: int) -> list[Waiting]:
+        """Who waits, in the order in which they would run."""
+        return [] if self.controller is None else standing(self.controller, self.clock(), most)
+
     def poke(self) -> None:
         """Something happened: decides once for all that happens in this turn of the event loop."""
         if not self._due:
@@ -126,6 +131,7 @@ class AdmissionPermit:
         self._made = 0
         self._stop: Callable[[], None] | None = None
         self._interrupt: Callable[[Exception], None] | None = None
+        self._error: Exception | None = None
 
     async def reserve(self, caller: Caller, ask: Ask, *, bounded: bool) -> None:
         """Takes a place and an estimated cost, of the caller's quota and of the engine; `bounded` says that the request
@@ -192,6 +198,8 @@ class AdmissionPermit:
         """See `server.generation.ports.Permit`."""
         self._interrupt = interrupt
         self._door.on_interrupt(interrupt)
+        if self._error is not None:
+            interrupt(self._error)
 
     def end(self, outcome: str) -> None:
         """See `server.generation.ports.Permit`."""
@@ -247,10 +255,13 @@ class AdmissionPermit:
                 self._room.set_exception(error)
         elif self._interrupt is not None:
             self._interrupt(error)
+        else:
+            self._error = error  # it is on its way into the engine; told to whoever registers there
 
     async def _wait_for_room(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
-        self.on_interrupt(self._fail)
+        self._interrupt = None
+        self._door.on_interrupt(self._fail)
         self._desk.poke()
         try:
             await self._room

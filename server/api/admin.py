@@ -12,11 +12,13 @@ from starlette.requests import Request
 
 import server
 from server.admission.classes import PriorityClass
+from server.admission.desk import Desk
 from server.admission.gate import State
 from server.admission.quota_rules import Kind, Rule, Standing
 from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile, TenantFileError
 from server.admission.tenants import Caller, Quota, Tenant
+from server.api import admin_queue
 from server.api.auth import LOCAL_TOOL, check_policies
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
@@ -32,6 +34,7 @@ class Controls:
 
     tenants: TenantFile
     quotas: Quotas
+    desk: Desk
     drain: Callable[[], None]
     state: Callable[[], State]
     in_flight: Callable[[], int]
@@ -104,6 +107,7 @@ def build_admin_app(controls: Controls) -> FastAPI:
     describe(app, [ErrorEnvelope])
     install_error_handlers(app)
     app.include_router(router)
+    app.include_router(admin_queue.router)
     check_policies(app)
     return app
 

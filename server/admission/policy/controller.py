@@ -7,7 +7,6 @@ after each event, and at the time that `wake_at` names.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.appointments import Appointments
@@ -387,7 +386,7 @@ class Controller:
         if objective is None or returning or elapsed + expected.ttft <= objective:
             return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
-        if expected.wait > 0 or ticket.ask.ttft_seconds is not None:
+        if self.forecast.alone(ticket) <= objective or ticket.ask.ttft_seconds is not None:
             raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE)
 
     def _expect(self, now: float, ticket: Ticket) -> Expected:
@@ -439,10 +438,3 @@ class Controller:
         if cached is not None:
             # What the engine found in its cache was not computed, whatever was estimated.
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)
-
-    def waiting_tickets(self) -> Iterator[Ticket]:
-        """Every waiting ticket, by class, then by tenant."""
-        for queue in self.queues.values():
-            for _, line in queue.items():
-                for lane in line.lanes:
-                    yield from (ticket for _, _, ticket in lane if line.holds(ticket))

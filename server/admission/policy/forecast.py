@@ -91,6 +91,10 @@ class Forecast:
         step = self._model.costs.seconds(room.sequences + 1, room.kv_held)
         return (before + ticket.uncached) / rate + step
 
+    def alone(self, ticket: Ticket) -> float:
+        """Seconds to the first token in an engine that does nothing else."""
+        return ticket.uncached / self._model.prefill_rate(self._size.step_tokens, 0, 0) + self._model.costs.fixed
+
     def _next_leave(self) -> float:
         """Seconds until one of those that run is expected to leave."""
         room = self._room

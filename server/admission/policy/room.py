@@ -24,6 +24,8 @@ _SEQUENCES_INCREASE = 0.02
 _KV_DECREASE = 0.95
 _KV_INCREASE = 0.005
 _LEAST_SEQUENCES = 4
+# Where a new engine begins; doubled in each window in which it is reached, until something first goes wrong.
+_FIRST_SEQUENCES = 16
 _LEAST_KV_SHARE = 0.5
 
 
@@ -40,7 +42,8 @@ class Room:
         self.sequences = 0
         self.prefill = {False: 0, True: 0}
         self.long_prompts = 0
-        self.sequence_limit = float(size.sequences)
+        self.sequence_limit = float(min(size.sequences, _FIRST_SEQUENCES))
+        self._doubling = True
         self.kv_share = rules.kv_share
         self._window_end = 0.0
         self._step_seconds = 0.0
@@ -159,12 +162,14 @@ class Room:
         else:
             self.kv_share = min(self.kv_share + _KV_INCREASE, self.rules.kv_share)
             if self._full:
-                raised = self.sequence_limit + max(1.0, _SEQUENCES_INCREASE * self._size.sequences)
+                more = self.sequence_limit if self._doubling else max(1.0, _SEQUENCES_INCREASE * self._size.sequences)
+                raised = self.sequence_limit + more
                 self.sequence_limit = min(raised, float(self._size.sequences))
         self._window_end = now + _WINDOW_SECONDS
         self._step_seconds, self._steps, self._preempted, self._full = 0.0, 0, 0, False
 
     def _scale_sequences(self, factor: float) -> None:
         """From what runs, not from a limit that nothing has reached."""
+        self._doubling = False
         base = min(self.sequence_limit, float(max(self.sequences, _LEAST_SEQUENCES)))
         self.sequence_limit = max(base * factor, float(min(_LEAST_SEQUENCES, self._size.sequences)))
