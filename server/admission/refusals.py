@@ -19,7 +19,7 @@ class Reason(StrEnum):
 
 _MESSAGES = {
     Reason.OVERLOADED: "The server has more requests waiting than it can serve in time.",
-    Reason.DEADLINE_UNREACHABLE: "The server cannot give the first token in time: the wait is longer than allowed.",
+    Reason.DEADLINE_UNREACHABLE: "The first token cannot come in time.",
     Reason.DEADLINE_EXCEEDED: "The request's time ran out before it was finished.",
     Reason.DISPLACED: "The queue is full, and this request's tenant has the most waiting.",
 }

@@ -43,6 +43,14 @@ class Resource(BaseModel):
     limit: int
 
 
+class StepTime(BaseModel):
+    """How long a step of the engine takes, as fitted: seconds, beside those for each token and KV token in it."""
+
+    fixed: float
+    token: float
+    kv_token: float
+
+
 class Queue(BaseModel):
     """Admission's state: `rendering` requests are not priced yet. `stale` says that the engine has gone quiet."""
 
@@ -54,6 +62,7 @@ class Queue(BaseModel):
     kv_tokens: Resource
     prefill_tokens: Resource
     prefill_tokens_per_second: int
+    step_seconds: StepTime
     forecast_error_ratio: float
     forecast_trusted: bool
     requests: list[WaitingRequest]
@@ -78,6 +87,7 @@ def _state(desk: Desk, most: int) -> Queue:
             kv_tokens=nothing,
             prefill_tokens=nothing,
             prefill_tokens_per_second=0,
+            step_seconds=StepTime(fixed=0.0, token=0.0, kv_token=0.0),
             forecast_error_ratio=0.0,
             forecast_trusted=True,
             requests=[],
@@ -93,6 +103,7 @@ def _state(desk: Desk, most: int) -> Queue:
         kv_tokens=Resource(used=room.kv_held, limit=room.kv_limit),
         prefill_tokens=Resource(used=sum(room.prefill.values()), limit=room.prefill_limit),
         prefill_tokens_per_second=int(rate),
+        step_seconds=StepTime(**asdict(controller.model.costs)),
         forecast_error_ratio=round(controller.forecast.error, 3),
         forecast_trusted=controller.forecast.trusted,
         requests=[WaitingRequest(**asdict(each)) for each in desk.standing(most)],

@@ -387,21 +387,26 @@ class Controller:
             return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
         if self.forecast.alone(ticket) <= objective or ticket.ask.ttft_seconds is not None:
-            raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE)
+            message = (
+                f"The first token would come in about {elapsed + expected.ttft:.3g} s ({expected.wait:.3g} s of it "
+                f"waiting), and {objective:.3g} s are allowed."
+            )
+            raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE, message)
 
     def _expect(self, now: float, ticket: Ticket) -> Expected:
         above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
         queue = self.queues[ticket.priority]
-        return self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now))
+        share = self._share(ticket.priority, now)
+        return self.forecast.expect(ticket, above, queue, share, self.waiting, blocked=self._blocked)
 
     def _objectives(self, ticket: Ticket) -> tuple[float | None, float | None]:
         ask, rules = ticket.ask, self.rules.classes[ticket.ask.priority]
         objective = rules.ttft_seconds if ask.ttft_seconds is None else ask.ttft_seconds
         return objective, rules.total_seconds if ask.total_seconds is None else ask.total_seconds
 
-    def _refused(self, now: float, ticket: Ticket, reason: Reason) -> Refused:
+    def _refused(self, now: float, ticket: Ticket, reason: Reason, message: str | None = None) -> Refused:
         ticket.stage = Stage.ENDED
-        return Refused(reason, retry_after=self._retry_after(now, ticket), evicted=False)
+        return Refused(reason, retry_after=self._retry_after(now, ticket), evicted=False, message=message)
 
     def _retry_after(self, now: float, ticket: Ticket) -> float:
         """When this ticket would be served in time, if nothing else came but those who were told to."""

@@ -63,31 +63,34 @@ class Forecast:
             output += queue.output
         return self.engine_seconds(uncached, output) * self.bias
 
-    def expect(self, ticket: Ticket, above: list[FairQueue], queue: FairQueue, share: float) -> Expected:
+    def expect(
+        self, ticket: Ticket, above: list[FairQueue], queue: FairQueue, share: float, inside: int, *, blocked: bool
+    ) -> Expected:
         """What a ticket that is not yet counted in its `queue` has to expect; `above` are the classes before it.
 
-        Of its own class at most its fair part is ahead of it: what its tenant has waiting, while every other tenant
+        `inside` is how many wait or are being rendered, `blocked` whether one of those did not fit when that was last
+        looked at: who came a moment ago is no queue yet. Of its own class at most its fair part is ahead of it: what its tenant has waiting, while every other tenant
         takes as much for its weight. Looks at the engine as it will be when the ticket enters: full, if it waits.
         """
         line = queue.line(ticket)
-        waiting = queue.waiting or any(each.waiting for each in above)
-        blocked = bool(waiting) or bool(self._room.obstacle(ticket, share))
+        room = self._room
+        crowded = room.sequences + inside + ticket.sequences > room.sequence_limit * share
+        blocked = blocked or (crowded and bool(room.running)) or bool(room.obstacle(ticket, share))
         higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
         weight = queue.weight + (0.0 if line.waiting else line.weight)
         own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
         ahead = higher + min(self.engine_seconds(queue.uncached, queue.output), own * weight / line.weight)
         wait = (ahead + self._next_leave()) * self.bias if blocked else 0.0
-        return Expected(wait, self.prefill(ticket, blocked))
+        return Expected(wait, self.prefill(ticket, queue.uncached + sum(each.uncached for each in above)))
 
-    def prefill(self, ticket: Ticket, blocked: bool = False) -> float:
-        """Seconds in the engine until the first token, behind the prompts that are there (as many as may be, if it has
-        to wait first).
+    def prefill(self, ticket: Ticket, coming: int = 0) -> float:
+        """Seconds in the engine until the first token, behind the prompts that are there and those that will have come
+        before it, of which there may be as many as the limit lets in.
         """
         room = self._room
         rate = self._model.prefill_rate(self._size.step_tokens, room.sequences, room.kv_held)
         before = room.prefill[ticket.long]
-        if blocked:
-            before = max(before, min(room.prefill_limit, before + ticket.uncached))
+        before = max(before, min(room.prefill_limit, before + coming))
         step = self._model.costs.seconds(room.sequences + 1, room.kv_held)
         return (before + ticket.uncached) / rate + step
 

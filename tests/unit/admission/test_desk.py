@@ -160,7 +160,9 @@ async def test_a_refusal_for_overload_costs_no_quota() -> None:
     before = house.desk.quotas.headers(tenant)
     with pytest.raises(Refused):
         await house.reserved(tenant)
-    assert house.desk.quotas.headers(tenant)["x-ratelimit-remaining-requests"] == before["x-ratelimit-remaining-requests"]
+    assert (
+        house.desk.quotas.headers(tenant)["x-ratelimit-remaining-requests"] == before["x-ratelimit-remaining-requests"]
+    )
     waiting.cancel()
 
 
