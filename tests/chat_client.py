@@ -92,10 +92,16 @@ async def ask(client: httpx.AsyncClient, request: dict[str, Any]) -> dict[str, A
     return answer
 
 
-async def stream(client: httpx.AsyncClient, request: dict[str, Any], into: Streamed | None = None) -> Streamed:
+async def stream(
+    client: httpx.AsyncClient,
+    request: dict[str, Any],
+    into: Streamed | None = None,
+    headers: dict[str, str] | None = None,
+) -> Streamed:
     """Reads a stream to its end; `into` can be watched meanwhile."""
     seen = into if into is not None else Streamed()
-    async with client.stream("POST", "/v1/chat/completions", json={**request, "stream": True}) as response:
+    sent = {**request, "stream": True}
+    async with client.stream("POST", "/v1/chat/completions", json=sent, headers=headers) as response:
         seen.status = response.status_code
         if response.status_code != 200:
             seen.error = json.loads(await response.aread())["error"]

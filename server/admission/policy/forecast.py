@@ -69,8 +69,9 @@ class Forecast:
         """What a ticket that is not yet counted in its `queue` has to expect; `above` are the classes before it.
 
         `inside` is how many wait or are being rendered, `blocked` whether one of those did not fit when that was last
-        looked at: who came a moment ago is no queue yet. Of its own class at most its fair part is ahead of it: what its tenant has waiting, while every other tenant
-        takes as much for its weight. Looks at the engine as it will be when the ticket enters: full, if it waits.
+        looked at: who came a moment ago is no queue yet. Of its own class at most its fair part is ahead of it: what
+        its tenant has waiting, while every other tenant takes as much for its weight. Looks at the engine as it will
+        be when the ticket enters: full, if it waits.
         """
         line = queue.line(ticket)
         room = self._room

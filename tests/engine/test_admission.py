@@ -1,0 +1,174 @@
+"""Admission on the real engine, one small enough to be full: two sequences at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.chat_client import Streamed, ask, body, long_body, metric, stream
+from tests.daemon_process import DaemonProcess
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[DaemonProcess]:
+    running = DaemonProcess(environment={"QWEND_ENGINE": json.dumps({"max_num_seqs": "2"})})
+    try:
+        yield running.wait_ready()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+async def client(small: DaemonProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=small.url, timeout=60) as client:
+        yield client
+
+
+async def queue(daemon: DaemonProcess) -> dict[str, object]:
+    async with httpx.AsyncClient(base_url=daemon.admin_url) as admin:
+        found: dict[str, object] = (await admin.get("/admin/queue")).json()
+        return found
+
+
+async def waiting(daemon: DaemonProcess, count: int) -> list[dict[str, object]]:
+    """What waits, once so many do."""
+    for _ in range(400):
+        state = await queue(daemon)
+        if len(state["requests"]) >= count:  # type: ignore[arg-type]
+            return state["requests"]  # type: ignore[return-value]
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"never {count} waiting: {state}")
+
+
+async def started(client: httpx.AsyncClient, tokens: int, **fields: object) -> tuple[asyncio.Task[Streamed], Streamed]:
+    """A stream that has its first frame."""
+    seen = Streamed()
+    task = asyncio.create_task(stream(client, long_body(tokens, **fields), seen))
+    while not seen.chunks:
+        assert not task.done(), task
+        await asyncio.sleep(0.005)
+    return task, seen
+
+
+async def test_what_does_not_fit_waits_and_is_shown(client: httpx.AsyncClient, small: DaemonProcess) -> None:
+    running = [await started(client, 150) for _ in range(2)]
+    third = asyncio.create_task(stream(client, long_body(5)))
+    (shown,) = await waiting(small, 1)
+    assert (shown["tenant"], shown["priority"], shown["why"]) == ("anonymous", "standard", "sequences")
+    assert shown["prompt_tokens"] > 0  # type: ignore[operator]
+    done = await third
+    assert done.done
+    assert all((await task).done for task, _ in running)
+    state = await queue(small)
+    assert (state["waiting"], state["sequences"]) == (0, {"used": 0, "limit": 2})
+
+
+async def test_classes_go_in_their_order_not_in_that_of_arrival(
+    client: httpx.AsyncClient, small: DaemonProcess
+) -> None:
+    running = [await started(client, 120) for _ in range(2)]
+    later: dict[str, Streamed] = {}
+    tasks = []
+    for tier in ("flex", "default", "priority"):
+        later[tier] = Streamed()
+        tasks.append(asyncio.create_task(stream(client, long_body(20, service_tier=tier), later[tier])))
+        await waiting(small, len(tasks))
+    order = [shown["priority"] for shown in await waiting(small, 3)]
+    assert order == ["interactive", "standard", "batch"]
+    await asyncio.gather(*tasks, *(task for task, _ in running))
+    assert all(each.done for each in later.values())
+    assert later["priority"].times[0] <= later["default"].times[0] <= later["flex"].times[0]
+
+
+async def test_batch_gives_its_place_away_and_goes_on_unnoticed(
+    client: httpx.AsyncClient, small: DaemonProcess
+) -> None:
+    question = body("Count from 1 to 40.", enable_thinking=False, max_tokens=200)
+    undisturbed = (await ask(client, question))["choices"][0]["message"]["content"]
+    before = await metric(client, "qwend_admission_stops_total")
+    counting, other = Streamed(), Streamed()
+    flex = {**question, "service_tier": "flex", "stream_options": {"include_usage": True}}
+    tasks = [asyncio.create_task(stream(client, flex, seen)) for seen in (counting, other)]
+    while not (counting.chunks and other.chunks):
+        await asyncio.sleep(0.002)
+    urgent = await stream(client, long_body(40, service_tier="priority"))
+    assert urgent.done
+    await asyncio.gather(*tasks)
+    assert await metric(client, "qwend_admission_stops_total") > before
+    for seen in (counting, other):
+        assert seen.done
+        assert seen.error is None
+        assert seen.content == undisturbed
+        assert seen.finish_reason == "stop"
+    assert counting.chunks[-1]["usage"] == other.chunks[-1]["usage"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_who_cannot_be_served_in_time_is_told_at_once(client: httpx.AsyncClient, streamed: bool) -> None:
+    running = [await started(client, 400) for _ in range(2)]
+    response = await client.post(
+        "/v1/chat/completions",
+        json=body("hello", stream=streamed),
+        headers={"x-request-timeout-ms": "50"},
+    )
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["type"]) == (503, "deadline_unreachable", "service_unavailable")
+    assert 1 <= int(response.headers["retry-after"]) <= 66
+    assert 1000 <= int(response.headers["retry-after-ms"]) <= 66_000
+    for task, _ in running:
+        task.cancel()
+    await asyncio.gather(*(task for task, _ in running), return_exceptions=True)
+
+
+async def test_a_running_answer_ends_when_its_time_is_up(client: httpx.AsyncClient) -> None:
+    seen = await stream(client, long_body(3000), headers={"x-request-timeout-ms": "700"})
+    assert seen.chunks
+    assert not seen.done
+    assert seen.error is not None
+    assert seen.error["code"] == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "0", "1e12", "nan"])
+async def test_a_time_limit_that_is_none_is_refused(client: httpx.AsyncClient, value: str) -> None:
+    response = await client.post("/v1/chat/completions", json=body("hello"), headers={"x-request-timeout-ms": value})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "x-request-timeout-ms")
+
+
+async def test_an_unknown_tier_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/chat/completions", json=body("hello", service_tier="platinum"))
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "service_tier")
+
+
+async def test_more_answers_than_run_at_once_can_never_run(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/chat/completions", json=body("hello", n=3))
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "request_too_large_for_engine", "n")
+
+
+async def test_who_leaves_the_queue_is_forgotten(client: httpx.AsyncClient, small: DaemonProcess) -> None:
+    running = [await started(client, 150) for _ in range(2)]
+    third = asyncio.create_task(stream(client, long_body(5)))
+    await waiting(small, 1)
+    third.cancel()
+    for _ in range(200):
+        if not (await queue(small))["waiting"]:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("it still waits")
+    assert all((await task).done for task, _ in running)
+
+
+async def test_several_prompts_wait_for_their_places_one_by_one(client: httpx.AsyncClient) -> None:
+    response = await client.post(
+        "/v1/completions",
+        json={"model": "qwen3.5-reference", "prompt": ["one", "two", "three", "four"], "max_tokens": 8},
+    )
+    assert response.status_code == 200
+    assert len(response.json()["choices"]) == 4
