@@ -72,7 +72,7 @@ class LimitSettings(_Section):
     tools: int = Field(128, ge=0, description="Most tools in one request.")
     schema_bytes: int = Field(128 * 1024, ge=1, description="Largest schema or grammar of an answer, as JSON.")
     prompts: int = Field(128, ge=1, description="Most prompts in one completions request.")
-    tokenize_bytes: int = Field(4 * 2**20, ge=1, description="Longest text for /tokenize, in bytes of UTF-8.")
+    tokenize_bytes: int = Field(2**20, ge=1, description="Longest text for /tokenize, in bytes of UTF-8.")
     detokenize_tokens: int = Field(2**20, ge=1, description="Most token ids for /detokenize.")
     images: int = Field(16, ge=0, description="Most images in one request.")
     image_bytes: int = Field(20 * 2**20, ge=1, description="Largest encoded image in bytes.")

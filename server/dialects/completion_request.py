@@ -89,7 +89,7 @@ class CompletionRequest(GenerationRequest):
 def to_raw_prompts(request: CompletionRequest, limits: Limits) -> Sequence[RawPrompt]:
     """The request's prompts in the core's terms. Raises InvalidRequest where it is over a limit or makes no sense."""
     prompts = _prompts(request.prompt)
-    bounded(len(prompts), limits.prompts, "prompt")
+    bounded(len(prompts), limits.prompts, "prompt", "prompts")
     answers = request.n or 1
     most = max(MOST_ANSWERS, limits.prompts)
     if len(prompts) * answers > most:

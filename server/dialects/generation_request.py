@@ -153,7 +153,9 @@ def to_form(request: GenerationRequest, limits: Limits) -> Structure | None:
     return structure
 
 
-def bounded(count: int, limit: int, param: str) -> None:
-    """Raises InvalidRequest where there are more than `limit` of what `param` holds."""
+def bounded(count: int, limit: int, param: str, what: str | None = None) -> None:
+    """Raises InvalidRequest where there are more than `limit` of `what`, which `param` holds (and names, if not)."""
     if count > limit:
-        raise InvalidRequest(f"There are {count} {param}; at most {limit} are allowed.", param=param, code="too_many")
+        raise InvalidRequest(
+            f"There are {count} {what or param}; at most {limit} are allowed.", param=param, code="too_many"
+        )

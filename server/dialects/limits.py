@@ -15,5 +15,5 @@ class Limits:
     tools: int
     schema_bytes: int
     prompts: int = 128
-    tokenize_bytes: int = 4 * 2**20
+    tokenize_bytes: int = 2**20
     detokenize_tokens: int = 2**20

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 from server.dialects.answer_schema import Told
 from server.dialects.chat_request import ChatRequest, to_conversation
 from server.dialects.decisions import Refused, option, refused
+from server.dialects.generation_request import bounded
 from server.dialects.limits import Limits
 from server.generation.conversation import Conversation
 from server.generation.errors import InvalidRequest
@@ -107,10 +108,5 @@ def to_prompt(request: TokenizeChatRequest, limits: Limits) -> Conversation:
 
 def to_token_ids(request: DetokenizeRequest, limits: Limits) -> list[int]:
     """The token ids. Raises InvalidRequest where there are too many."""
-    if len(request.tokens) > limits.detokenize_tokens:
-        raise InvalidRequest(
-            f"There are {len(request.tokens)} tokens; at most {limits.detokenize_tokens} are allowed.",
-            param="tokens",
-            code="too_many",
-        )
+    bounded(len(request.tokens), limits.detokenize_tokens, "tokens")
     return request.tokens

@@ -107,7 +107,6 @@ class VllmEngine:
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
         cache_salt: str | None = None,
-        submitted: bool = True,
     ) -> Prompt:
         """See `server.generation.ports.Engine`."""
         from vllm.renderers.params import ChatParams, TokenizeParams
@@ -122,8 +121,9 @@ class VllmEngine:
                 # The template writes every special token itself.
                 TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
                 prompt_extras=None if cache_salt is None else {"cache_salt": cache_salt},
-                # This cache also tells which images the engine has been sent; one only looked at must not be in it.
-                skip_mm_cache=not submitted,
+                # vLLM's other cache holds what it takes the engine to have been sent. A prompt that is only looked at,
+                # refused or left before it is sent would make every later request with its image fail.
+                skip_mm_cache=True,
             )
         except Exception as error:
             failure = translate(error)

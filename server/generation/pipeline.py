@@ -175,7 +175,7 @@ class Pipeline:
     async def prompt_tokens(self, conversation: Conversation) -> Sequence[int]:
         """The token ids that the conversation would be prefilled with. Raises InvalidRequest."""
         thinking, _ = thinking_and_budget(conversation, self._defaults)
-        return (await self._render(conversation, thinking, submitted=False)).token_ids
+        return (await self._render(conversation, thinking)).token_ids
 
     async def tokenize(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
         """The token ids of a text."""
@@ -189,7 +189,7 @@ class Pipeline:
         """The text of token ids. Raises InvalidRequest for one outside the vocabulary."""
         return await self._engine.detokenize(token_ids)
 
-    async def _render(self, conversation: Conversation, thinking: bool, *, submitted: bool = True) -> Prompt:
+    async def _render(self, conversation: Conversation, thinking: bool) -> Prompt:
         images = conversation.images
         if len(images) > self._defaults.max_images:
             raise InvalidRequest(
@@ -206,7 +206,6 @@ class Pipeline:
             tools=[tool.for_template() for tool in conversation.tools],
             template_arguments=arguments,
             cache_salt=conversation.cache_salt,
-            submitted=submitted,
         )
 
     def _check_stops(self, sampling: Sampling) -> None:

@@ -119,12 +119,10 @@ class Engine(Protocol):
         tools: Sequence[Mapping[str, Any]],
         template_arguments: Mapping[str, Any],
         cache_salt: str | None = None,
-        submitted: bool = True,
     ) -> Prompt:
         """Applies the chat template, tokenises and prepares images. Raises InvalidRequest.
 
-        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`. Without
-        `submitted` the prompt is only looked at: it must not be given to `submit`.
+        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`.
         """
 
     def extend(self, prompt: Prompt, made: Sequence[int], *, thinking: bool) -> Prompt:

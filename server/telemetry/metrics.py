@@ -12,7 +12,9 @@ REQUESTS = Counter(
     ["outcome"],
 )
 IGNORED_PARAMETERS = Counter("qwend_ignored_parameters", "Request fields that are not known and had no effect.")
-IN_FLIGHT = Gauge("qwend_requests_in_flight", "Requests that hold a permit: being prepared or generated.")
+IN_FLIGHT = Gauge(
+    "qwend_requests_in_flight", "Requests that hold a permit: being prepared or generated; each prompt has one."
+)
 STARTUP_SECONDS = Gauge("qwend_startup_phase_seconds", "How long each phase of the last start took.", ["phase"])
 TENANTS_RELOADS = Counter(
     "qwend_tenants_reloads", "Reloads of the tenants file: `changed`, `unchanged` or `failed`.", ["outcome"]

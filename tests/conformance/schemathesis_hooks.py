@@ -13,12 +13,13 @@ import schemathesis
 from tests.daemon_process import MODEL
 
 TOKENS = 4
+VOCABULARY = 1000
 STREAMED = itertools.cycle([True, False])
 
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    if isinstance(case.body, dict) and "messages" in case.body:
+    if isinstance(case.body, dict):
         case.body = _steered(case.body)
 
 
@@ -27,11 +28,17 @@ def _steered(body: dict[str, Any]) -> dict[str, Any]:
     # A made-up model is a 404 whatever else the request holds.
     if isinstance(steered.get("model"), str):
         steered["model"] = MODEL
+    # Generated ids are seldom in a small vocabulary, and so many tokens are never in one.
+    for name in ("prompt", "tokens"):
+        if name in steered:
+            steered[name] = _in_vocabulary(steered[name])
     # The template refuses a conversation in which no user speaks, and generated ones seldom have one.
-    if isinstance(steered["messages"], list) and steered["messages"]:
+    if isinstance(steered.get("messages"), list) and steered["messages"]:
         steered["messages"] = [{"role": "user", "content": "Hello!"}, *steered["messages"]]
     if _allowed(steered.get("max_completion_tokens")):
         steered["max_completion_tokens"] = TOKENS
+    if "messages" not in steered and "prompt" not in steered:
+        return steered
     if steered.get("max_tokens") is None or _allowed(steered["max_tokens"]):
         steered["max_tokens"] = TOKENS
     # Each answer costs as much as a request of its own.
@@ -41,6 +48,13 @@ def _steered(body: dict[str, Any]) -> dict[str, Any]:
     if steered.get("stream") is None and next(STREAMED):
         steered["stream"] = True
     return steered
+
+
+def _in_vocabulary(value: Any) -> Any:
+    """The same with each id that is a natural number brought into the vocabulary."""
+    if isinstance(value, list):
+        return [_in_vocabulary(each) for each in value]
+    return value % VOCABULARY if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
 
 
 def _allowed(tokens: Any) -> bool:

@@ -24,7 +24,7 @@ def block(language: str, holds: str) -> str:
 
 
 def test_the_curl_command(daemon: DaemonProcess) -> None:
-    command = block("bash", "curl").replace("http://127.0.0.1:8000", daemon.url)
+    command = block("bash", "chat/completions").replace("http://127.0.0.1:8000", daemon.url)
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert "Hello, Ada!" in done.stdout
     assert '"reasoning":"' in done.stdout

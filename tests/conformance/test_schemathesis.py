@@ -51,7 +51,8 @@ def test_every_answer_is_what_the_document_says(daemon: DaemonProcess, tmp_path:
     assert told["operations"]["tested"] == told["operations"]["total"] >= 7
     assert told["test_cases"]["generated"] >= REQUESTS
     # The hooks do their work: of the requests that are right by the schema, many are answered.
-    chat = told["valid_rates"]["POST /v1/chat/completions"]
-    assert sum(phase["accepted"] for phase in chat.values()) > 100
+    for route in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"):
+        rates = told["valid_rates"][f"POST {route}"]
+        assert sum(phase["accepted"] for phase in rates.values()) > 50, route
     # And no request is still inside.
     assert httpx.get(f"{daemon.url}/health").json() == {"status": "serving", "in_flight": 0}

@@ -1,5 +1,6 @@
 """Python runs this at the start of each process that the engine spawns; see `server.engine.child_processes`."""
 
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -12,15 +13,17 @@ from pathlib import Path
 from types import ModuleType
 
 
-class _BeforeTorchvision:
-    """Finds nothing itself; the first search for torchvision makes it define the schemas and leave."""
+class _Before:
+    """Finds nothing itself; the first search for a module makes it run what that module needs, and leave."""
+
+    def __init__(self, module: str, ensure: str) -> None:
+        self._module = module
+        self._ensure = ensure
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
-        if name == "torchvision":
+        if name == self._module:
             sys.meta_path.remove(self)
-            from server.engine.torchvision_ops import ensure
-
-            ensure()
+            importlib.import_module(self._ensure).ensure()
 
 
 def _run_hidden_sitecustomize() -> None:
@@ -42,5 +45,8 @@ def _end_with(parent: int) -> None:
 # Ctrl-C goes to a terminal's whole process group. The engine is not to hear it: the daemon drains first.
 os.setpgid(0, 0)
 threading.Thread(target=_end_with, args=[os.getppid()], name="end-with-parent", daemon=True).start()
-sys.meta_path.insert(0, _BeforeTorchvision())
+sys.meta_path.insert(0, _Before("torchvision", "server.engine.torchvision_ops"))
+sys.meta_path.insert(
+    0, _Before("vllm.model_executor.layers.mamba.ops.cpu.gdn_attention", "server.engine.cpu_convolution")
+)
 _run_hidden_sitecustomize()

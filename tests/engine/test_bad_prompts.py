@@ -1,0 +1,125 @@
+"""What the routes for raw prompts and tokens cannot serve is refused, names the parameter and disturbs nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chat_client import Streamed, body, long_body, stream
+from tests.daemon_process import MODEL
+
+pytestmark = pytest.mark.engine
+
+DEEP = b'{"model": "' + MODEL.encode() + b'", "prompt": ' + b"[" * 100_000
+LONG = "x " * 40_000
+
+
+def prompt(prompt: Any = "Hello", **fields: Any) -> dict[str, Any]:
+    return {"model": MODEL, "prompt": prompt, **fields}
+
+
+def ids(*token_ids: Any) -> dict[str, Any]:
+    return {"tokens": list(token_ids)}
+
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS, TOKENIZE, DETOKENIZE = "/v1/completions", "/tokenize", "/detokenize"
+
+# name -> (path, body, status, code, param)
+CASES: dict[str, tuple[str, Any, int, str, str | None]] = {
+    "not json": (COMPLETIONS, b"hello", 400, "invalid_json", None),
+    "a list": (COMPLETIONS, b"[]", 400, "invalid_type", None),
+    "deep json": (COMPLETIONS, DEEP, 400, "invalid_json", None),
+    "no prompt": (COMPLETIONS, {"model": MODEL}, 400, "missing_required_parameter", "prompt"),
+    "no model": (COMPLETIONS, {"prompt": "x"}, 400, "missing_required_parameter", "model"),
+    "unknown model": (COMPLETIONS, {**prompt(), "model": "x"}, 404, "model_not_found", "model"),
+    "empty prompt": (COMPLETIONS, prompt(""), 400, "invalid_value", "prompt"),
+    "empty prompt among others": (COMPLETIONS, prompt(["a", ""]), 400, "invalid_value", "prompt[1]"),
+    "no prompts": (COMPLETIONS, prompt([]), 400, "invalid_value", "prompt"),
+    "empty ids": (COMPLETIONS, prompt([[1], []]), 400, "invalid_value", "prompt"),
+    "mixed prompts": (COMPLETIONS, prompt(["a", 1]), 400, "invalid_value", "prompt"),
+    "too many prompts": (COMPLETIONS, prompt(["a"] * 129), 400, "too_many", "prompt"),
+    "too many answers": (COMPLETIONS, prompt(["a"] * 100, n=100), 400, "too_many", "n"),
+    "negative id": (COMPLETIONS, prompt([5, -1]), 400, "invalid_value", "prompt"),
+    "id beyond the vocabulary": (COMPLETIONS, prompt([5, 1216]), 400, "invalid_value", "prompt"),
+    "huge id": (COMPLETIONS, prompt([2**70]), 400, "invalid_value", "prompt"),
+    "huge id among prompts": (COMPLETIONS, prompt([[5], [2**31]]), 400, "invalid_value", "prompt[1]"),
+    "too many ids": (COMPLETIONS, prompt([5] * 40_000), 400, "context_length_exceeded", "prompt"),
+    "a million ids": (COMPLETIONS, prompt([5] * 1_000_000), 400, "context_length_exceeded", "prompt"),
+    "long text": (COMPLETIONS, prompt(LONG), 400, "context_length_exceeded", "prompt"),
+    "no room": (COMPLETIONS, prompt([5] * 32_768), 400, "context_length_exceeded", "prompt"),
+    "max_tokens over": (COMPLETIONS, prompt(max_tokens=40_000), 400, "context_length_exceeded", "max_tokens"),
+    "max_tokens zero": (COMPLETIONS, prompt(max_tokens=0), 400, "invalid_value", "max_tokens"),
+    "max_tokens huge": (COMPLETIONS, prompt(max_tokens=2**70), 400, "context_length_exceeded", "max_tokens"),
+    "stop id beyond the vocabulary": (
+        COMPLETIONS,
+        prompt(stop_token_ids=[2**31], min_tokens=2),
+        400,
+        "invalid_value",
+        "stop_token_ids",
+    ),
+    "stop id of a chat": (CHAT, body(stop_token_ids=[5000], min_tokens=2), 400, "invalid_value", "stop_token_ids"),
+    "bias beyond the vocabulary": (COMPLETIONS, prompt(logit_bias={"99999": 1}), 400, "invalid_value", "logit_bias"),
+    "many logprobs": (COMPLETIONS, prompt(logprobs=6), 400, "invalid_value", "logprobs"),
+    "logprobs of an echo": (COMPLETIONS, prompt(logprobs=1, echo=True), 400, "invalid_value", "logprobs"),
+    "best of more": (COMPLETIONS, prompt(best_of=3), 400, "invalid_value", "best_of"),
+    "suffix": (COMPLETIONS, prompt(suffix="."), 400, "invalid_value", "suffix"),
+    "embeddings": (COMPLETIONS, prompt(prompt_embeds="AAAA"), 400, "invalid_value", "prompt_embeds"),
+    "broken pattern": (COMPLETIONS, prompt(guided_regex="("), 400, "invalid_value", "guided_regex"),
+    "tokenize nothing": (TOKENIZE, {}, 400, "missing_required_parameter", "prompt"),
+    "tokenize a number": (TOKENIZE, {"prompt": 5}, 400, "invalid_value", "prompt"),
+    "tokenize a wrong switch": (TOKENIZE, prompt(add_special_tokens=5), 400, "invalid_value", "add_special_tokens"),
+    "tokenize for another model": (TOKENIZE, {**prompt(), "model": "x"}, 404, "model_not_found", "model"),
+    "tokenize a list": (TOKENIZE, b"[]", 400, "invalid_type", None),
+    "tokenize too much": (TOKENIZE, prompt("x" * (2**20 + 1)), 400, "too_large", "prompt"),
+    "tokenize no messages": (TOKENIZE, {"messages": []}, 400, "invalid_value", "messages"),
+    "tokenize an unknown role": (TOKENIZE, {"messages": [{"role": "x"}]}, 400, "invalid_value", "messages[0].role"),
+    "tokenize a long conversation": (TOKENIZE, body(LONG), 400, "context_length_exceeded", "messages"),
+    "tokenize with a foreign template": (TOKENIZE, body(chat_template="x"), 400, "invalid_value", "chat_template"),
+    "tokenize a fetched image": (
+        TOKENIZE,
+        body([{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}]),
+        400,
+        "invalid_image",
+        "messages[0].content[0].image_url.url",
+    ),
+    "detokenize nothing": (DETOKENIZE, {}, 400, "missing_required_parameter", "tokens"),
+    "detokenize a negative id": (DETOKENIZE, ids(-1), 400, "invalid_value", "tokens"),
+    "detokenize a huge id": (DETOKENIZE, ids(2**70), 400, "invalid_value", "tokens"),
+    "detokenize beyond the vocabulary": (DETOKENIZE, ids(1, 1216), 400, "invalid_value", "tokens"),
+    "detokenize text": (DETOKENIZE, ids("a"), 400, "invalid_value", "tokens[0]"),
+    "detokenize too many": (DETOKENIZE, ids(*[1] * (2**20 + 1)), 400, "too_many", "tokens"),
+}
+
+
+def encoded(request: Any) -> bytes:
+    return request if isinstance(request, bytes) else json.dumps(request).encode()
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_refusals_beside_a_running_stream(client: httpx.AsyncClient, name: str) -> None:
+    path, request, status, code, param = CASES[name]
+    beside = Streamed()
+    running = asyncio.create_task(stream(client, long_body(60), beside))
+    while not beside.chunks:
+        await asyncio.sleep(0.005)
+    for streamed in (False, True) if path == COMPLETIONS and isinstance(request, dict) else (False,):
+        sent = {**request, "stream": True} if streamed else request
+        response = await client.post(path, content=encoded(sent))
+        error = response.json()["error"]
+        assert (response.status_code, error["code"], error["param"]) == (status, code, param), error["message"]
+        assert error["type"] == "invalid_request_error"
+        assert len(error["message"]) < 400
+    await running
+    assert (beside.done, beside.finish_reason, beside.error) == (True, "length", None)
+    print(f"slowest gap of the stream beside it: {beside.slowest_gap * 1000:.0f} ms")
+
+
+async def test_it_still_serves_after_all_that(client: httpx.AsyncClient) -> None:
+    answer = await client.post(COMPLETIONS, json=prompt("Hello", max_tokens=2))
+    assert answer.json()["usage"]["completion_tokens"] == 2
+    assert (await client.get("/health")).json() == {"status": "serving", "in_flight": 0}
