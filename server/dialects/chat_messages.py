@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,12 @@ from server.generation.conversation import ImagePart, Message, Part, Role, TextP
 from server.generation.errors import InvalidRequest
 
 _NAME = r"^[a-zA-Z0-9_.:-]{1,128}$"
+_MOST_PARTS = 1024
+_MOST_CALLS = 1024
+# What a JSON body may nest; arguments come as text, which nobody has bounded yet.
+_DEEPEST_ARGUMENTS = 200
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Wire(BaseModel):
@@ -51,6 +58,7 @@ class ImagePartIn(Wire):
 
 
 PartIn = Annotated[TextPartIn | RefusalPartIn | ImagePartIn, Field(discriminator="type")]
+PartsIn = Annotated[list[PartIn], Field(max_length=_MOST_PARTS)]
 
 
 class FunctionCallIn(Wire):
@@ -72,31 +80,31 @@ class SystemMessageIn(Wire):
     """Instructions; `developer` is OpenAI's newer word for `system`."""
 
     role: Literal["system", "developer"]
-    content: str | list[PartIn]
+    content: str | PartsIn
 
 
 class UserMessageIn(Wire):
     """What the user says or shows."""
 
     role: Literal["user"]
-    content: str | list[PartIn]
+    content: str | PartsIn
 
 
 class AssistantMessageIn(Wire):
     """What the model said earlier; its thinking under either of the two names in use."""
 
     role: Literal["assistant"]
-    content: str | list[PartIn] | None = None
+    content: str | PartsIn | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    tool_calls: list[ToolCallIn] | None = None
+    tool_calls: Annotated[list[ToolCallIn], Field(max_length=_MOST_CALLS)] | None = None
 
 
 class ToolMessageIn(Wire):
     """The result of a tool call."""
 
     role: Literal["tool"]
-    content: str | list[PartIn]
+    content: str | PartsIn
     tool_call_id: str | None = None
 
 
@@ -165,7 +173,29 @@ def _arguments(arguments: str | dict[str, Any] | None) -> Mapping[str, Any]:
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
-        return parsed if isinstance(parsed, dict) else {}
+        if not isinstance(parsed, dict) or _deeper(parsed, _DEEPEST_ARGUMENTS):
+            return {}
+        # Half a surrogate pair has no bytes, so no tokens either.
+        return parsed if "\\u" not in arguments else _whole_characters(parsed)
     return arguments or {}
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    at = [value]
+    for _ in range(levels):
+        at = [
+            inner
+            for outer in at
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not at:
+            return False
+    return True
+
+
+def _whole_characters(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(_SURROGATE.sub("\ufffd", text)) if _SURROGATE.search(text) else value

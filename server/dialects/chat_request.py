@@ -7,9 +7,9 @@ know. Each field's description says what it does or why it does nothing; `docs/r
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from server.dialects.chat_messages import MessageIn, ToolIn, to_message, to_tool
@@ -29,6 +29,7 @@ from server.generation.errors import InvalidRequest
 _MOST_STOPS = 16
 _MOST_BIASES = 1024
 _MOST_IDS = 128
+_LONGEST_ID = 18
 # OpenAI's own limit.
 _MOST_TOP_LOGPROBS = 20
 
@@ -165,7 +166,8 @@ class ChatRequest(BaseModel):
     @field_validator("logit_bias")
     @classmethod
     def _biased_ids(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
-        if any(not token.isascii() or not token.isdigit() for token in bias or ()):
+        # Python refuses to read numbers of thousands of digits; no vocabulary needs more than a few.
+        if any(not token.isascii() or not token.isdigit() or len(token) > _LONGEST_ID for token in bias or ()):
             raise ValueError("its keys must be token ids")
         return bias
 
@@ -211,7 +213,7 @@ def _bound(count: int, limit: int, param: str) -> None:
 
 
 def _bounded(structure: Structure | None, limits: Limits) -> Structure | None:
-    if structure is not None and len(orjson.dumps(structure.value)) > limits.schema_bytes:
+    if structure is not None and len(json.dumps(structure.value)) > limits.schema_bytes:
         raise InvalidRequest(
             f"The form of the answer is larger than {limits.schema_bytes} bytes.",
             param=structure.param,

@@ -28,6 +28,9 @@ from server.generation.ports import TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
 
+# Of an error's message or parameter, in characters.
+_LONGEST_TOLD = 1000
+
 
 class ChatAnswer:
     """The identity of one answer, shared by all its frames."""
@@ -61,10 +64,19 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def error_json(error: RequestFailed) -> dict[str, Any]:
-    """OpenAI's error envelope."""
+    """OpenAI's error envelope. What a client sent may be in it, but never all of a megabyte."""
     return {
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
+        "error": {
+            "message": _shortened(error.message),
+            "type": error.type,
+            "param": None if error.param is None else _shortened(error.param),
+            "code": error.code,
+        },
     }
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."
 
 
 @dataclass(frozen=True, slots=True)
