@@ -51,7 +51,7 @@ async def chat_completions(request: Request) -> Response:
         raise
     headers = ignored_parameters(asked.ignored)
     IGNORED_PARAMETERS.inc(len(asked.ignored))
-    answer = ChatAnswer(at.model, at.fingerprint)
+    answer = ChatAnswer(at.model, at.fingerprint, None if asked.service_tier is None else "default")
     shown = Shown(asked.include_reasoning is not False, bool(asked.logprobs), bool(asked.return_token_ids))
     if asked.stream:
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage

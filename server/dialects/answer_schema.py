@@ -101,6 +101,7 @@ class ChatCompletion(_Told):
     created: int
     model: str
     system_fingerprint: str
+    service_tier: Literal["default"] = "default"
     choices: list[Choice]
     usage: TokenUsage
     prompt_token_ids: list[int] = []
@@ -150,6 +151,7 @@ class ChatCompletionChunk(_Told):
     created: int
     model: str
     system_fingerprint: str
+    service_tier: Literal["default"] = "default"
     choices: list[ChoiceDelta]
     usage: TokenUsage | None = None
     prompt_token_ids: list[int] = []

@@ -135,7 +135,7 @@ class ChatRequest(BaseModel):
     prompt_cache_retention: str | None = _ignored("The engine keeps prefixes while it has room.")
     metadata: dict[str, str] | None = _ignored("For your own records; nothing is stored.")
     store: bool | None = _ignored("Nothing is stored.")
-    service_tier: str | None = _ignored("There is one tier.")
+    service_tier: str | None = _ignored("There is one tier; an answer to a request that names one says `default`.")
     verbosity: str | None = _ignored("The model knows no such switch.")
     prediction: dict[str, Any] | None = _ignored("A hint that only speeds up.")
     modalities: list[Literal["text"]] | None = _ignored("Only text can be made.")

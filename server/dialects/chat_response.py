@@ -33,23 +33,25 @@ _LONGEST_TOLD = 1000
 
 
 class ChatAnswer:
-    """The identity of one answer, shared by all its frames."""
+    """The identity of one answer, shared by all its frames. `tier` is told where the request named one."""
 
-    def __init__(self, model: str, fingerprint: str) -> None:
+    def __init__(self, model: str, fingerprint: str, tier: str | None = None) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.model = model
         self.fingerprint = fingerprint
         self.created = int(time.time())
+        self.tier = tier
 
     def head(self, kind: str) -> dict[str, Any]:
         """The fields that every object of this answer starts with."""
-        return {
+        fields = {
             "id": self.id,
             "object": kind,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }
+        return fields if self.tier is None else {**fields, "service_tier": self.tier}
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
