@@ -13,9 +13,10 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from server.admission.classes import PriorityClass
 from server.admission.desk import AdmissionPermit, Desk
-from server.admission.tenants import Tenant
-from server.api.asking import ask, fingerprint, priority_class, timeout_seconds
+from server.admission.tenants import Caller
+from server.api.asking import ask, fingerprint, timeout_seconds
 from server.api.auth import caller
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
@@ -71,8 +72,8 @@ class Exchange(Protocol):
         """Whether the answer is a stream."""
 
     @property
-    def service_tier(self) -> str | None:
-        """OpenAI's name for how urgent it is."""
+    def priority(self) -> PriorityClass:
+        """How urgent it is."""
 
     def expect(self, pipeline: Pipeline) -> Sequence[Expectation]:
         """What each of its requests to the engine will take; each needs a permit. Raises InvalidRequest."""
@@ -87,7 +88,7 @@ class Exchange(Protocol):
         """What puts the answer together."""
 
 
-async def answer(request: Request, parse: Callable[[bytes, Service, Tenant], Exchange]) -> Response:
+async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exchange]) -> Response:
     """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed."""
     at, sender = service(request), caller(request)
     permits = _Permits(at.desk)
@@ -95,14 +96,13 @@ async def answer(request: Request, parse: Callable[[bytes, Service, Tenant], Exc
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
         body = await read_body(request, at.body_bytes)
-        exchange = await parsed(body, lambda body: parse(body, at, sender.tenant))
+        exchange = await parsed(body, lambda body: parse(body, at, sender))
         assert at.pipeline is not None  # the gate lets nobody in before it is there
         expected = exchange.expect(at.pipeline)
         permits.enter(len(expected) - 1)
-        priority = priority_class(exchange.service_tier, sender)
         limit, mark = timeout_seconds(request.headers), fingerprint(sender, body)
         for index, (permit, each) in enumerate(zip(permits.held, expected, strict=True)):
-            asked = ask(each, sender, priority, limit, mark + index.to_bytes(2))
+            asked = ask(each, sender, exchange.priority, limit, mark + index.to_bytes(2))
             await permit.reserve(sender, asked, bounded=each.bounded)
         running = await while_connected(request.receive, exchange.start(at.pipeline, permits.held))
     except BaseException as error:

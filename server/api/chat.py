@@ -11,8 +11,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.admission.tenants import Tenant
+from server.admission.tenants import Caller, Tenant
 from server.api.answering import answer
+from server.api.asking import priority_class, tier_name
 from server.api.auth import WITH_KEY
 from server.api.document import event_content, json_body
 from server.api.parsing import check_known
@@ -44,16 +45,17 @@ async def chat_completions(request: Request) -> Response:
 class _ChatExchange:
     """See `server.api.answering.Exchange`."""
 
-    def __init__(self, body: bytes, at: Service, tenant: Tenant) -> None:
+    def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
         asked = self._asked = parse_body(ChatRequest, body)
         model = at.served(asked.model)
         check_known(asked.ignored, at)
-        self._conversation = with_tenants_choice(to_conversation(asked, at.limits), tenant)
-        self._answer = ChatAnswer(model, at.fingerprint)
+        self._conversation = with_tenants_choice(to_conversation(asked, at.limits), sender.tenant)
+        self.priority = priority_class(asked.service_tier, sender)
+        tier = None if asked.service_tier is None else tier_name(self.priority)
+        self._answer = ChatAnswer(model, at.fingerprint, tier)
         self._shown = Shown(asked.include_reasoning is not False, bool(asked.logprobs), bool(asked.return_token_ids))
         self.ignored = asked.ignored
         self.streamed = bool(asked.stream)
-        self.service_tier = asked.service_tier
 
     def expect(self, pipeline: Pipeline) -> Sequence[Expectation]:
         return [pipeline.expect(self._conversation)]

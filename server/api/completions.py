@@ -10,8 +10,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.admission.tenants import Tenant
+from server.admission.tenants import Caller
 from server.api.answering import answer
+from server.api.asking import priority_class
 from server.api.auth import WITH_KEY
 from server.api.document import event_content, json_body
 from server.api.parsing import check_known
@@ -45,7 +46,7 @@ async def completions(request: Request) -> Response:
 class _CompletionExchange:
     """See `server.api.answering.Exchange`."""
 
-    def __init__(self, body: bytes, at: Service, tenant: Tenant) -> None:
+    def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
         asked = self._asked = parse_body(CompletionRequest, body)
         model = at.served(asked.model)
         check_known(asked.ignored, at)
@@ -55,7 +56,7 @@ class _CompletionExchange:
         self._prompted: list[Prompted] = []
         self.ignored = asked.ignored
         self.streamed = bool(asked.stream)
-        self.service_tier = asked.service_tier
+        self.priority = priority_class(asked.service_tier, sender)
 
     def expect(self, pipeline: Pipeline) -> Sequence[Expectation]:
         return [pipeline.expect_raw(prompt) for prompt in self._prompts]

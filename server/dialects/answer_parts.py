@@ -14,24 +14,30 @@ from server.generation.generation import Usage
 DONE = b"data: [DONE]\n\n"
 
 
-class AnswerHead:
-    """The identity of one answer, shared by all its frames; `prefix` begins its id."""
+# Of an error's message or parameter, in characters.
+_LONGEST_TOLD = 1000
 
-    def __init__(self, model: str, fingerprint: str, prefix: str) -> None:
+
+class AnswerHead:
+    """The identity of one answer, shared by all its frames. `prefix` begins its id; `tier` is told if it is given."""
+
+    def __init__(self, model: str, fingerprint: str, prefix: str, tier: str | None = None) -> None:
         self.id = f"{prefix}-{uuid.uuid4().hex}"
         self.model = model
         self.fingerprint = fingerprint
         self.created = int(time.time())
+        self.tier = tier
 
     def head(self, kind: str) -> dict[str, Any]:
         """The fields that every object of this answer starts with."""
-        return {
+        fields = {
             "id": self.id,
             "object": kind,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }
+        return fields if self.tier is None else {**fields, "service_tier": self.tier}
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
@@ -46,10 +52,19 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def error_json(error: RequestFailed) -> dict[str, Any]:
-    """OpenAI's error envelope."""
+    """OpenAI's error envelope. What a client sent may be in it, but never all of a megabyte."""
     return {
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
+        "error": {
+            "message": _shortened(error.message),
+            "type": error.type,
+            "param": None if error.param is None else _shortened(error.param),
+            "code": error.code,
+        },
     }
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."
 
 
 def failed_frame(error: RequestFailed) -> bytes:

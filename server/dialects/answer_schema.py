@@ -103,6 +103,7 @@ class ChatCompletion(Told):
     created: int
     model: str
     system_fingerprint: str
+    service_tier: Literal["default"] = "default"
     choices: list[Choice]
     usage: TokenUsage
     prompt_token_ids: list[int] = []
@@ -152,6 +153,7 @@ class ChatCompletionChunk(Told):
     created: int
     model: str
     system_fingerprint: str
+    service_tier: Literal["default"] = "default"
     choices: list[ChoiceDelta]
     usage: TokenUsage | None = None
     prompt_token_ids: list[int] = []

@@ -1,17 +1,28 @@
-"""Messages and tools of OpenAI's chat completions: their wire models, and what they are in the core."""
+"""Messages and tools of OpenAI's chat completions: their wire models, and what they are in the core.
+
+Clients send more than they mean: an SDK's assistant message goes back whole, with `audio`, `annotations` and
+`function_call` as null or empty. What has no meaning here is passed over; what would have had one is refused.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from server.generation.conversation import ImagePart, Message, Part, Role, TextPart, Tool, ToolCall
 from server.generation.errors import InvalidRequest
 
 _NAME = r"^[a-zA-Z0-9_.:-]{1,128}$"
+_MOST_PARTS = 1024
+_MOST_CALLS = 1024
+# What a JSON body may nest; arguments come as text, which nobody has bounded yet.
+_DEEPEST_ARGUMENTS = 200
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Wire(BaseModel):
@@ -51,6 +62,7 @@ class ImagePartIn(Wire):
 
 
 PartIn = Annotated[TextPartIn | RefusalPartIn | ImagePartIn, Field(discriminator="type")]
+PartsIn = Annotated[list[PartIn], Field(max_length=_MOST_PARTS)]
 
 
 class FunctionCallIn(Wire):
@@ -63,40 +75,50 @@ class FunctionCallIn(Wire):
 class ToolCallIn(Wire):
     """An earlier call by the assistant."""
 
-    id: str = ""
+    id: str | None = None
     type: Literal["function"] = "function"
     function: FunctionCallIn
+
+
+def _no_function_call(value: Any) -> None:
+    if value is not None:
+        raise ValueError("OpenAI's old form is not taken; use `tool_calls`, and the role `tool` for the result")
 
 
 class SystemMessageIn(Wire):
     """Instructions; `developer` is OpenAI's newer word for `system`."""
 
     role: Literal["system", "developer"]
-    content: str | list[PartIn]
+    content: str | PartsIn
 
 
 class UserMessageIn(Wire):
-    """What the user says or shows."""
+    """What the user says or shows. A `name` has no place in Qwen's template and is passed over, in any message."""
 
     role: Literal["user"]
-    content: str | list[PartIn]
+    content: str | PartsIn
 
 
 class AssistantMessageIn(Wire):
-    """What the model said earlier; its thinking under either of the two names in use."""
+    """What the model said earlier; its thinking under either of the two names in use, or inline.
+
+    A `refusal` is what it said instead of an answer, and reads as its content.
+    """
 
     role: Literal["assistant"]
-    content: str | list[PartIn] | None = None
+    content: str | PartsIn | None = None
+    refusal: str | None = None
+    function_call: Annotated[None, BeforeValidator(_no_function_call)] = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    tool_calls: list[ToolCallIn] | None = None
+    tool_calls: Annotated[list[ToolCallIn], Field(max_length=_MOST_CALLS)] | None = None
 
 
 class ToolMessageIn(Wire):
-    """The result of a tool call."""
+    """The result of a tool call. Nobody checks that there was such a call: histories are cut in all places."""
 
     role: Literal["tool"]
-    content: str | list[PartIn]
+    content: str | PartsIn | None = None
     tool_call_id: str | None = None
 
 
@@ -132,12 +154,35 @@ def to_message(index: int, message: Any) -> Message:
     content = _content(message.content, f"messages[{index}].content")
     if not isinstance(message, AssistantMessageIn):
         return Message(role, content, tool_call_id=getattr(message, "tool_call_id", None))
+    reasoning = message.reasoning if message.reasoning is not None else message.reasoning_content
+    if message.refusal:
+        content = (*_parts(content), TextPart(message.refusal)) if content else message.refusal
+    if reasoning is None:
+        reasoning, content = _inline_thinking(content)
     return Message(
-        role,
-        content,
-        reasoning=message.reasoning if message.reasoning is not None else message.reasoning_content,
-        tool_calls=tuple(_call(call) for call in message.tool_calls or ()),
+        role, content, reasoning=reasoning, tool_calls=tuple(_call(call) for call in message.tool_calls or ())
     )
+
+
+def _parts(content: str | tuple[Part, ...]) -> tuple[Part, ...]:
+    return (TextPart(content),) if isinstance(content, str) else content
+
+
+def _inline_thinking(content: str | tuple[Part, ...]) -> tuple[str | None, str | tuple[Part, ...]]:
+    """Thinking that a client left in the text, taken out of it.
+
+    Like Qwen's template, it takes `thought</think>` for thinking too, which is what the model writes after a prompt
+    that opened it; unlike the template, it keeps all that comes after the first closer.
+    """
+    first = content if isinstance(content, str) else next(iter(content), None)
+    text = first.text if isinstance(first, TextPart) else first if isinstance(first, str) else ""
+    thought, closer, rest = text.partition("</think>")
+    thought = thought.lstrip()
+    if not closer or ("<think>" in thought and not thought.startswith("<think>")):
+        return None, content
+    rest = rest.lstrip("\n")
+    reasoning = thought.removeprefix("<think>").strip("\n")
+    return reasoning, rest if isinstance(content, str) else (TextPart(rest), *content[1:])
 
 
 def _content(content: str | list[Any] | None, param: str) -> str | tuple[Part, ...]:
@@ -157,7 +202,7 @@ def _part(part: Any, param: str) -> Part:
 
 
 def _call(call: ToolCallIn) -> ToolCall:
-    return ToolCall(call.id, call.function.name, _arguments(call.function.arguments))
+    return ToolCall(call.id or "", call.function.name, _arguments(call.function.arguments))
 
 
 def _arguments(arguments: str | dict[str, Any] | None) -> Mapping[str, Any]:
@@ -165,7 +210,29 @@ def _arguments(arguments: str | dict[str, Any] | None) -> Mapping[str, Any]:
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
-        return parsed if isinstance(parsed, dict) else {}
+        if not isinstance(parsed, dict) or _deeper(parsed, _DEEPEST_ARGUMENTS):
+            return {}
+        # Half a surrogate pair has no bytes, so no tokens either.
+        return parsed if "\\u" not in arguments else _whole_characters(parsed)
     return arguments or {}
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    at = [value]
+    for _ in range(levels):
+        at = [
+            inner
+            for outer in at
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not at:
+            return False
+    return True
+
+
+def _whole_characters(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(_SURROGATE.sub("\ufffd", text)) if _SURROGATE.search(text) else value

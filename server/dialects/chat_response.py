@@ -30,8 +30,8 @@ from server.generation.ports import TokenLogprob
 class ChatAnswer(AnswerHead):
     """The identity of one answer to a chat request."""
 
-    def __init__(self, model: str, fingerprint: str) -> None:
-        super().__init__(model, fingerprint, "chatcmpl")
+    def __init__(self, model: str, fingerprint: str, tier: str | None = None) -> None:
+        super().__init__(model, fingerprint, "chatcmpl", tier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ a response header, never an error (unless the settings say so), since clients se
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from server.dialects.chat_options import ResponseFormatIn, StreamOptionsIn, StructuredOutputsIn, to_structure
@@ -23,6 +23,7 @@ MOST_ANSWERS = 128
 _MOST_STOPS = 16
 _MOST_BIASES = 1024
 _MOST_IDS = 128
+_LONGEST_ID = 18
 
 
 class GenerationRequest(BaseModel):
@@ -93,7 +94,8 @@ class GenerationRequest(BaseModel):
     @field_validator("logit_bias")
     @classmethod
     def _biased_ids(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
-        if any(not token.isascii() or not token.isdigit() for token in bias or ()):
+        # Python refuses to read numbers of thousands of digits; no vocabulary needs more than a few.
+        if any(not token.isascii() or not token.isdigit() or len(token) > _LONGEST_ID for token in bias or ()):
             raise ValueError("its keys must be token ids")
         return bias
 
@@ -144,7 +146,7 @@ def to_form(request: GenerationRequest, limits: Limits) -> Structure | None:
         if (value := getattr(request, name)) is not None
     }
     structure = to_structure(request.response_format, request.structured_outputs, guided)
-    if structure is not None and len(orjson.dumps(structure.value)) > limits.schema_bytes:
+    if structure is not None and len(json.dumps(structure.value)) > limits.schema_bytes:
         raise InvalidRequest(
             f"The form of the answer is larger than {limits.schema_bytes} bytes.",
             param=structure.param,

@@ -111,7 +111,8 @@ class VllmEngine:
         """See `server.generation.ports.Engine`."""
         from vllm.renderers.params import ChatParams, TokenizeParams
 
-        arguments = {"add_generation_prompt": True, **template_arguments}
+        # Text first: vLLM refuses what is longer than the context can hold in characters before it tokenises it.
+        arguments = {"add_generation_prompt": True, "tokenize": False, **template_arguments}
         if tools:
             arguments["tools"] = list(tools)
         try:

@@ -6,10 +6,12 @@ vLLM applies a grammar after the thinking only.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from server.engine.grammar_trial import bound_options, try_grammar
 from server.generation.conversation import Structure, Tool
 from server.generation.errors import InvalidRequest
 from server.generation.ports import Order
@@ -29,25 +31,55 @@ def structured_outputs(order: Order) -> Any:
 
     calls = _calls(order)
     if calls is not None:
-        from xgrammar import Grammar, StructuralTag
+        from xgrammar import StructuralTag
 
         tag = json.dumps(StructuralTag(format=calls).model_dump())
-        try:
-            # vLLM checks it as well, but hides what is wrong with it.
-            Grammar.from_structural_tag(tag)
-        except Exception as error:
-            raise InvalidRequest(
-                f"The tools cannot be turned into a grammar: {_reason(error)}.", param="tools"
-            ) from error
+        strict = [tool.parameters for tool in order.tools if tool.strict]
+        schemas = [*strict, order.structure.value] if order.structure is not None else strict
+        with _refused_as("The tools cannot be turned into a grammar", "tools"):
+            if schemas:
+                bound_options(schemas)
+            # Where a call is free to come, a walk would not find its way into one.
+            tried = StructuralTag(format=_calls(order, at_once=True))
+            try_grammar(lambda compiler: compiler.compile_structural_tag(tried), walks=6 + min(len(strict), 26))
         return StructuredOutputsParams(structural_tag=tag)
-    if order.structure is None:
-        return None
     structure = order.structure
+    if structure is None:
+        return None
     if structure.kind == "json_object":
         return StructuredOutputsParams(json_object=True)
+    with _refused_as("The form of the answer cannot be turned into a grammar", structure.param):
+        bound_options([structure.value])
+        try_grammar(lambda compiler: _built(compiler, structure))
     if structure.kind == "json_schema":
         return StructuredOutputsParams(json=structure.value)
     return StructuredOutputsParams(**{structure.kind: structure.value})
+
+
+def _built(compiler: Any, structure: Structure) -> Any:
+    """The grammar of a form as vLLM builds it."""
+    from vllm.v1.structured_output.utils import choice_as_grammar, grammar_is_likely_lark
+
+    value = structure.value
+    if structure.kind == "json_schema":
+        return compiler.compile_json_schema(json.dumps(value), any_whitespace=False, separators=(",", ":"))
+    if structure.kind == "regex":
+        return compiler.compile_regex(value)
+    if structure.kind == "choice":
+        return compiler.compile_grammar(choice_as_grammar(value))
+    return compiler.compile_lark(value) if grammar_is_likely_lark(value) else compiler.compile_grammar(value)
+
+
+@contextlib.contextmanager
+def _refused_as(what: str, param: str) -> Iterator[None]:
+    """Turns xgrammar's complaints into ours, and names the field in all of them."""
+    try:
+        yield
+    except InvalidRequest as refused:
+        refused.param = param
+        raise
+    except Exception as error:
+        raise InvalidRequest(f"{what}: {_reason(error)}.", param=param) from error
 
 
 def bound_by(order: Order) -> str | None:
@@ -71,8 +103,11 @@ def _calls_are_bound(order: Order) -> bool:
     return bool(tools) and (bound or order.structure is not None)
 
 
-def _calls(order: Order) -> Any:
-    """The format that binds calls, or None where they are free (or there are none to bind)."""
+def _calls(order: Order, *, at_once: bool = False) -> Any:
+    """The format that binds calls, or None where they are free (or there are none to bind).
+
+    `at_once` begins with a call whether one is required or not.
+    """
     if not _calls_are_bound(order):
         return None
     choice, tools = order.tool_choice, order.tools
@@ -83,7 +118,7 @@ def _calls(order: Order) -> Any:
         triggers=[_CALL],
         tags=_tags(allowed),
         # An answer in a form of its own leaves no room for text beside the calls.
-        at_least_one=choice.required or order.structure is not None,
+        at_least_one=at_once or choice.required or order.structure is not None,
         stop_after_first=not choice.parallel,
         excludes=["<think>", "</think>"],
     )

@@ -59,6 +59,13 @@ class BodyTooLarge(InvalidRequest):
     code = "request_too_large"
 
 
+class UnsupportedBody(InvalidRequest):
+    """The request's body is not what its route takes."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
 class Unavailable(RequestFailed):
     """The daemon takes no requests now: it is starting, draining or broken."""
 

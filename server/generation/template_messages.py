@@ -29,8 +29,9 @@ def _text(message: Message) -> str:
 
 def _message(message: Message, images: Mapping[ImagePart, DecodedImage]) -> dict[str, Any]:
     out: dict[str, Any] = {"role": message.role, "content": _content(message, images)}
-    if message.reasoning is not None:
-        out["reasoning"] = message.reasoning
+    if message.role == "assistant":
+        # Also where there was none: without it, the template would look for thinking in the text and lose some of it.
+        out["reasoning"] = message.reasoning or ""
     if message.tool_calls:
         out["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}

@@ -1,6 +1,7 @@
 """`parse` of the official `openai` package: answers and tool arguments as pydantic models.
 
-The package's tool runner works on the Responses API only, so there is nothing of it to try on chat completions.
+The tool runners of the package (3.57) work on its Responses and Decisions APIs; there is none for chat completions, in
+`beta` or elsewhere, so there is nothing of them to try here.
 """
 
 from __future__ import annotations

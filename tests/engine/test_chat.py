@@ -80,13 +80,13 @@ async def test_tool_choice_none_keeps_the_model_from_calling(client: httpx.Async
 
 
 async def test_a_repeated_long_prompt_is_read_from_the_prefix_cache(client: httpx.AsyncClient) -> None:
-    # vLLM keeps a Gated DeltaNet state of a long prompt only once the prompt has been seen twice: the third reads it.
     request = body("All work and no play. " * 200, max_tokens=1)
-    usages = [(await ask(client, request))["usage"] for _ in range(3)]
+    usages = [(await ask(client, request))["usage"] for _ in range(2)]
     assert usages[0]["prompt_tokens"] > 1000
     cached = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
     assert cached[0] == 0
-    assert cached[2] > usages[0]["prompt_tokens"] / 2
+    # All but what follows the last of the places where a state is kept; see `prefix_match_unit` in the profile.
+    assert cached[1] >= usages[0]["prompt_tokens"] - 32
 
 
 async def test_max_tokens_cuts_and_says_so(client: httpx.AsyncClient) -> None:
