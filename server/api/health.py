@@ -36,10 +36,10 @@ def _probe(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model}, 503: {"model": model, "description": "Not now"}}
 
 
+@router.head("/health", include_in_schema=False, dependencies=[PUBLIC])
 @router.get("/health", responses=_probe(Readiness), dependencies=[PUBLIC])
-@router.head("/health", responses=_probe(Readiness), dependencies=[PUBLIC])
+@router.head("/health/ready", include_in_schema=False, dependencies=[PUBLIC])
 @router.get("/health/ready", responses=_probe(Readiness), dependencies=[PUBLIC])
-@router.head("/health/ready", responses=_probe(Readiness), dependencies=[PUBLIC])
 async def ready(request: Request) -> Response:
     """200 when requests are served, else 503; the body says what the daemon is doing."""
     at = service(request)
@@ -49,8 +49,8 @@ async def ready(request: Request) -> Response:
     return _json(200 if at.gate.state is State.SERVING else 503, body)
 
 
+@router.head("/health/live", include_in_schema=False, dependencies=[PUBLIC])
 @router.get("/health/live", responses=_probe(Liveness), dependencies=[PUBLIC])
-@router.head("/health/live", responses=_probe(Liveness), dependencies=[PUBLIC])
 async def live(request: Request) -> Response:
     """200 unless the engine is dead: starting and draining are alive."""
     state = service(request).gate.state
