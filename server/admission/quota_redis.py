@@ -95,15 +95,28 @@ class RedisStore:
         return await self._within(script(keys=keys, args=arguments))
 
     async def _within(self, answer: Any) -> Any:
+        asked = asyncio.ensure_future(self._in_turn(answer))
         try:
-            async with asyncio.timeout(_SECONDS):
-                async with self._turns:
-                    return await answer
+            # Not `asyncio.timeout`: it would wait for the client to clean up a connection that does not answer.
+            done, _ = await asyncio.wait({asked}, timeout=_SECONDS)
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
+        if not done:
+            asked.cancel()
+            asked.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise StoreLost(f"no answer in {_SECONDS} s")
+        try:
+            return asked.result()
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreLost(f"{type(error).__name__}: {error}") from error
+
+    async def _in_turn(self, answer: Any) -> Any:
+        try:
+            async with self._turns:
+                return await answer
         finally:
-            # Where its turn never came.
-            getattr(answer, "close", lambda: None)()
+            answer.close()  # where its turn never came
 
 
 def _prefixed(key: str) -> str:
