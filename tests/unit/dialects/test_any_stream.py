@@ -78,6 +78,9 @@ class Scripted:
 
 
 class Permit:
+    def made(self, tokens: int, cached: int) -> None:
+        pass
+
     def on_interrupt(self, interrupt: Any) -> None:
         pass
 
@@ -99,9 +102,11 @@ def both(
         answers=answers,
     )
     identity = ChatAnswer("m", "fp")
-    encoder = StreamEncoder(identity, include_usage=include_usage, answers=answers, shown=shown)
-    whole = WholeAnswer(identity, answers, shown)
-    streamed = encoder.start(prompt.token_ids)
+    encoder = StreamEncoder(
+        identity, include_usage=include_usage, answers=answers, shown=shown, prompt_token_ids=prompt.token_ids
+    )
+    whole = WholeAnswer(identity, answers, shown, prompt.token_ids)
+    streamed = encoder.start()
 
     async def run() -> None:
         nonlocal streamed
@@ -111,7 +116,7 @@ def both(
 
     asyncio.run(run())
     streamed += encoder.finish(generation.usage)
-    return streamed, whole.encode(generation.finish_reasons, generation.usage, prompt.token_ids)
+    return streamed, whole.encode(generation.finish_reasons, generation.usage)
 
 
 def chunks(streamed: bytes) -> list[dict[str, Any]]:

@@ -37,6 +37,10 @@ class ScriptedStream:
 class RecordingPermit:
     def __init__(self) -> None:
         self.outcomes: list[str] = []
+        self.tokens: list[int] = []
+
+    def made(self, tokens: int, cached: int) -> None:
+        self.tokens.append(tokens)
 
     def on_interrupt(self, interrupt: Callable[[Exception], None]) -> None:
         raise AssertionError("the pipeline registers, not the generation")

@@ -41,6 +41,8 @@ class Permit:
     def __init__(self) -> None:
         self.outcome: str | None = None
 
+    def made(self, tokens: int, cached: int) -> None: ...
+
     def on_interrupt(self, interrupt: object) -> None: ...
 
     def end(self, outcome: str) -> None:
