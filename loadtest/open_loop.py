@@ -43,7 +43,7 @@ class Result:
     chunks: int = 0
     finished: bool = False
     retry_after: float | None = None
-    tries: int = 1
+    statuses: list[int] = field(default_factory=list)
 
     def met(self, objective: float) -> bool:
         """Whether the whole answer came, and its first token in time."""
@@ -70,9 +70,9 @@ async def _one(session: aiohttp.ClientSession, shot: Shot, start: float) -> Resu
         except (aiohttp.ClientError, TimeoutError) as error:
             result.code = type(error).__name__
         result.total = time.perf_counter() - intended
-        if result.tries > shot.retries or result.retry_after is None or result.finished:
+        result.statuses.append(result.status)
+        if len(result.statuses) > shot.retries or result.retry_after is None or result.finished:
             return result
-        result.tries += 1
         await asyncio.sleep(result.retry_after)
 
 
