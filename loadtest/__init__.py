@@ -1,0 +1,1 @@
+"""Load on the daemon, made and measured: against a simulated engine (`simulation`)."""
