@@ -1,1 +1,1 @@
-"""Open-loop load, scenarios and their reports."""
+"""Load, made and measured: on a daemon (`open_loop`) and on a simulated engine (`simulation`)."""

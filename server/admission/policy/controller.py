@@ -70,8 +70,9 @@ class Controller:
         first_try = self.appointments.keep(now, ask.fingerprint)
         if first_try is not None:
             ticket.order = first_try
-        self._make_place(now, ticket)
+        # In this order: nobody is displaced by who is then refused for another reason.
         self._check_wait(now, ticket, returning=first_try is not None)
+        self._make_place(now, ticket)
         self.reserved += 1
         self._work(ticket, 1)
         return ticket
@@ -147,9 +148,8 @@ class Controller:
             self.room.leave(ticket)
         if ticket.admitted is not None:
             charged = self.queues[ticket.charged]
+            # The prompt stays charged: the engine worked on it, whoever cancels before the first token.
             charged.charge_output(ticket, ticket.made - ticket.charged_output)
-            if ticket.first_token is None:
-                charged.charge_input(ticket, -ticket.charged_input)
             if complete:
                 ask = ticket.ask
                 self.lengths.learn(ask.tenant, ask.thinking, ask.effort, ticket.made // ticket.sequences)
@@ -226,7 +226,7 @@ class Controller:
             return head
         # Where the long prompts' lane is taken, none of them is looked at; that keeps nobody else out.
         for ticket in queue.ranked(self.rules.look_ahead, short_only=head.why == LANE_TAKEN):
-            if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
+            if any(self._bypassed_enough(blocker, ticket) for blocker in blockers):
                 return None
             ticket.why = self.room.obstacle(ticket, share)
             if not ticket.why:
@@ -234,6 +234,17 @@ class Controller:
             if ticket.why != LANE_TAKEN and ticket not in blockers:
                 blockers.append(ticket)
         return None
+
+    def _bypassed_enough(self, blocker: Ticket, ticket: Ticket) -> bool:
+        """Whether `blocker` has been passed so often, or its tenant so far by the other's of its class, that it is its
+        turn now. The first bounds its wait, the second the unfairness of many such waits.
+        """
+        if blocker.bypassed >= self.rules.bypasses:
+            return True
+        if blocker.priority is not ticket.priority:
+            return False
+        queue = self.queues[ticket.priority]
+        return queue.line(ticket).counter - queue.line(blocker).counter > self.rules.bypass_units
 
     def _enter(self, now: float, ticket: Ticket) -> None:
         queue = self.queues[ticket.priority]
@@ -244,7 +255,7 @@ class Controller:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
             queue.charge_output(ticket, ticket.predicted_output)
-            self.forecast.learn_wait(ticket.predicted_wait, now - ticket.arrived)
+            self.forecast.learn_wait(ticket.work_ahead, now - ticket.arrived)
         ticket.admitted = now
         ticket.bypassed = 0
         ticket.why = ""
@@ -257,10 +268,10 @@ class Controller:
         )
         if not wanting or now < self._stop_after or self._stopping:
             return
-        for ticket in reversed(self.room.running.values()):
+        for ticket in reversed(self.room.stoppable.values()):
             if len(decisions.stop) == self.rules.stops_at_once:
                 break
-            if ticket.priority is PriorityClass.BATCH and ticket.resumable and ticket.stage is Stage.RUNNING:
+            if ticket.stage is Stage.RUNNING:
                 ticket.stage = Stage.STOPPING
                 self._stopping += 1
                 decisions.stop.append(ticket)
@@ -313,6 +324,8 @@ class Controller:
             over = ticket.total_deadline is not None and ticket.total_deadline <= now
             if ticket.stage is not Stage.ENDED and (late or over):
                 waited = ticket.stage is Stage.WAITING
+                if waited and late:
+                    self.forecast.learn_late(ticket.work_ahead, now - ticket.arrived)
                 self.leave(now, ticket, complete=False)
                 retry = self._retry_after(now, ticket) if waited else None
                 self._evictions.append(Eviction(ticket, Reason.DEADLINE_EXCEEDED, retry))
@@ -378,12 +391,13 @@ class Controller:
         objective, _ = self._objectives(ticket)
         expected = self._expect(now, ticket)
         ticket.predicted_wait, ticket.predicted_ttft = expected.wait, expected.ttft
+        ticket.work_ahead = expected.work
         if not self.forecast.trusted:
             if self.waiting >= self.rules.static_waiting:
                 raise self._refused(now, ticket, Reason.OVERLOADED)
             return
         elapsed = now - ticket.arrived
-        if objective is None or returning or elapsed + expected.ttft <= objective:
+        if objective is None or returning or elapsed + expected.ttft <= objective * self.forecast.reach:
             return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
         if self.forecast.alone(ticket) <= objective or ticket.ask.ttft_seconds is not None:

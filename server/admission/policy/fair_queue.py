@@ -17,9 +17,22 @@ _LANES = (False, True)
 class Line:
     """One tenant's waiting requests of one class, short prompts and long ones apart, and its counter."""
 
-    __slots__ = ("ages", "counter", "entry", "lanes", "output", "recent", "uncached", "waiting", "weight")
+    __slots__ = (
+        "ages",
+        "counter",
+        "entry",
+        "lanes",
+        "output",
+        "recent",
+        "since",
+        "tenant",
+        "uncached",
+        "waiting",
+        "weight",
+    )
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, tenant: str, weight: float) -> None:
+        self.tenant = tenant
         self.counter = 0.0
         self.weight = weight
         # By lane: a heap of (order, number, ticket), oldest first; who has left is passed over when it comes up.
@@ -29,6 +42,8 @@ class Line:
         # The same tickets as they came, to find the newest.
         self.recent: list[Ticket] = []
         self.waiting = 0
+        # Which request of all it began to wait with; of lines with equal counters the older one comes first.
+        self.since = 0
         # Whether a look at the age of its oldest ticket is due some time.
         self.ages = False
         # Prompt tokens to compute and output tokens predicted of all that wait or are being rendered.
@@ -73,10 +88,12 @@ class FairQueue:
         self._input_weight = input_weight
         self._output_weight = output_weight
         self._lines: dict[str, Line] = {}
-        self._heaps: tuple[list[tuple[float, str]], ...] = ([], [])
-        self._last_counter = 0.0
+        self._heaps: tuple[list[tuple[float, int, str]], ...] = ([], [])
+        self._last: Line | None = None
         self._pushed = 0
-        self._largest: Line | None = None
+        # The lines that have so many waiting, by that number, and the largest such number.
+        self._by_length: list[dict[str, Line]] = [{}]
+        self._longest = 0
         self.waiting = 0
         # Sums over all lines, and the weight of those that wait.
         self.uncached = 0
@@ -87,7 +104,7 @@ class FairQueue:
         """The line of a ticket's tenant; the weight follows the ticket's, which may have been configured anew."""
         line = self._lines.get(ticket.tenant)
         if line is None:
-            line = self._lines[ticket.tenant] = Line(ticket.ask.weight)
+            line = self._lines[ticket.tenant] = Line(ticket.tenant, ticket.ask.weight)
         elif line.weight != ticket.ask.weight:
             if line.waiting:
                 self.weight += ticket.ask.weight - line.weight
@@ -107,16 +124,20 @@ class FairQueue:
         if not line.waiting:
             self._lift(line)
             self.weight += line.weight
+            line.since = self._pushed
         self.waiting += 1
         self._pushed += 1
         line.add(self._pushed, ticket)
+        self._lengthened(line, 1)
         if line.entry[ticket.long] is None:
             self._enter(ticket.tenant, line, ticket.long)
 
     def _lift(self, line: Line) -> None:
         """VTC's counter lift, before the line is among those waiting."""
         least = self._least()
-        line.counter = max(line.counter, self._last_counter if least is None else least)
+        if least is None:
+            least = self._last.counter if self._last is not None else 0.0
+        line.counter = max(line.counter, least)
 
     def _least(self) -> float | None:
         counters = [line.counter for long in _LANES if (line := self._top(long)) is not None]
@@ -129,32 +150,43 @@ class FairQueue:
         self.waiting -= 1
         if not line.waiting:
             self.weight -= line.weight
-            self._last_counter = line.counter
+            self._last = line
+        self._lengthened(line, -1)
+
+    def _lengthened(self, line: Line, by: int) -> None:
+        """`line` has one more or one fewer waiting than before, `by` being 1 or -1."""
+        if line.waiting - by > 0:
+            del self._by_length[line.waiting - by][line.tenant]
+        if line.waiting:
+            if line.waiting == len(self._by_length):
+                self._by_length.append({})
+            self._by_length[line.waiting][line.tenant] = line
+        self._longest = max(self._longest, line.waiting)
+        while self._longest and not self._by_length[self._longest]:
+            self._longest -= 1
 
     def largest(self, more_than: int) -> Line | None:
-        """A line with more than so many tickets waiting, the longest when it was looked for; None if there is none."""
-        if self._largest is None or self._largest.waiting <= more_than:
-            self._largest = max(self._lines.values(), key=lambda line: line.waiting, default=None)
-        return self._largest if self._largest is not None and self._largest.waiting > more_than else None
+        """A line with the most tickets waiting if those are more than so many, else None."""
+        return next(iter(self._by_length[self._longest].values())) if self._longest > more_than else None
 
     def head(self) -> Ticket | None:
         """The oldest ticket of the tenant with the smallest counter."""
-        ranked = [(line.counter, long, line) for long in _LANES if (line := self._top(long)) is not None]
+        ranked = [(line.counter, line.since, long, line) for long in _LANES if (line := self._top(long)) is not None]
         if not ranked:
             return None
-        _, long, line = min(ranked, key=lambda each: each[:2])
+        _, _, long, line = min(ranked, key=lambda each: each[:3])
         return line.head(long)
 
     def ranked(self, count: int, *, short_only: bool = False) -> list[Ticket]:
         """The heads of up to `count` lines and lanes, smallest counter first."""
         lanes = (False,) if short_only else _LANES
         found: list[Ticket] = []
-        taken: list[tuple[bool, tuple[float, str]]] = []
+        taken: list[tuple[bool, tuple[float, int, str]]] = []
         while len(found) < count:
-            tops = [(line.counter, long, line) for long in lanes if (line := self._top(long)) is not None]
+            tops = [(line.counter, line.since, long, line) for long in lanes if (line := self._top(long)) is not None]
             if not tops:
                 break
-            _, long, line = min(tops, key=lambda each: each[:2])
+            _, _, long, line = min(tops, key=lambda each: each[:3])
             ticket = line.head(long)
             assert ticket is not None
             found.append(ticket)
@@ -192,22 +224,22 @@ class FairQueue:
 
     def _enter(self, tenant: str, line: Line, long: bool) -> None:
         line.entry[long] = line.counter
-        heapq.heappush(self._heaps[long], (line.counter, tenant))
+        heapq.heappush(self._heaps[long], (line.counter, line.since, tenant))
 
     def _top(self, long: bool) -> Line | None:
         """The line with the smallest counter that has a head in this lane; it stands on top of the heap then."""
         heap = self._heaps[long]
         while heap:
-            key, tenant = heap[0]
+            key, since, tenant = heap[0]
             line = self._lines[tenant]
             if line.entry[long] != key:
                 heapq.heappop(heap)  # it stands elsewhere by now
             elif line.head(long) is None:
                 heapq.heappop(heap)
                 line.entry[long] = None
-            elif line.counter > key:
+            elif line.counter > key or line.since != since:
                 line.entry[long] = line.counter
-                heapq.heapreplace(heap, (line.counter, tenant))
+                heapq.heapreplace(heap, (line.counter, line.since, tenant))
             else:
                 return line
         return None

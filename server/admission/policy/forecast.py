@@ -14,7 +14,12 @@ from server.generation.engine_state import EngineSize
 _LEARNING = 0.05
 # Waits shorter than this are noise of the machine and say nothing about the forecast.
 _LEAST_SECONDS = 0.05
-_FLOOR_SECONDS = 0.1
+# What an error is measured against at least: half a second too much is no reason to distrust a limit of ten.
+_FLOOR_SECONDS = 1.0
+# How near to its objective a forecast may come at the door: less after one that was let wait and was late, more after
+# one that was not, such that about one in twenty is late.
+_REACH = (0.5, 1.0)
+_LATE, _IN_TIME = 0.01, 0.0005
 _BIAS = (0.25, 4.0)
 _FEW = 20
 # A mean error of the size of the thing itself: no longer a forecast.
@@ -23,10 +28,14 @@ _TRUSTED_ERROR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Seconds in the queue, and seconds from entering the engine to the first token."""
+    """Seconds in the queue, and seconds from entering the engine to the first token.
+
+    `work` is the wait before it was corrected by how long others had to wait.
+    """
 
     wait: float
     prefill: float
+    work: float
 
     @property
     def ttft(self) -> float:
@@ -43,6 +52,7 @@ class Forecast:
         self._room = room
         self.bias = 1.0
         self.error = 0.0
+        self.reach = 0.9
         self._seen = 0
 
     @property
@@ -81,8 +91,9 @@ class Forecast:
         weight = queue.weight + (0.0 if line.waiting else line.weight)
         own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
         ahead = higher + min(self.engine_seconds(queue.uncached, queue.output), own * weight / line.weight)
-        wait = (ahead + self._next_leave()) * self.bias if blocked else 0.0
-        return Expected(wait, self.prefill(ticket, queue.uncached + sum(each.uncached for each in above)))
+        work = ahead + self._next_leave() if blocked else 0.0
+        coming = queue.uncached + sum(each.uncached for each in above)
+        return Expected(work * self.bias, self.prefill(ticket, coming), work)
 
     def prefill(self, ticket: Ticket, coming: int = 0) -> float:
         """Seconds in the engine until the first token, behind the prompts that are there and those that will have come
@@ -107,11 +118,21 @@ class Forecast:
         mean = max(0.0, room.remaining_output) / room.sequences
         return mean * self._model.decode_seconds(room.sequences, room.kv_held)
 
-    def learn_wait(self, expected: float, waited: float) -> None:
-        """How long a ticket waited, beside what was expected."""
-        if expected > _LEAST_SECONDS:
-            ratio = max(_BIAS[0], min(_BIAS[1], waited / expected * self.bias))
+    def learn_wait(self, work: float, waited: float) -> None:
+        """How long a ticket waited for the work that was before it.
+
+        Against the work, not against the corrected forecast: that was made some time ago, with another correction.
+        """
+        if work > _LEAST_SECONDS:
+            ratio = max(_BIAS[0], min(_BIAS[1], waited / work))
             self.bias += _LEARNING * (ratio - self.bias)
+            self.reach = min(_REACH[1], self.reach + _IN_TIME)
+
+    def learn_late(self, work: float, waited: float) -> None:
+        """A ticket waited in vain until its deadline: the wait was at least so long."""
+        if waited > work * self.bias:
+            self.learn_wait(work, waited)
+        self.reach = max(_REACH[0], self.reach - _LATE)
 
     def learn_ttft(self, expected: float, took: float) -> None:
         """How long a first token took, beside what was expected."""

@@ -37,6 +37,8 @@ class Rules:
     """The operator's choices; `docs/admission.md` says what each is for.
 
     Times are in seconds, `input_weight` and `output_weight` in counter units per token (VTC's w_p and w_q).
+    `bypasses` is how often a request that does not fit is passed by others before they wait for it, and `bypass_units`
+    how far ahead of its tenant, in counter units, the tenants may get that pass it.
     """
 
     classes: Mapping[PriorityClass, ClassRules] = field(default_factory=default_classes)
@@ -45,6 +47,7 @@ class Rules:
     max_waiting: int = 2048
     static_waiting: int = 512
     bypasses: int = 8
+    bypass_units: float = 32_768.0
     look_ahead: int = 4
     prefill_seconds: float = 2.0
     long_tokens: int = 16_384

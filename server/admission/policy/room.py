@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from server.admission.classes import PriorityClass
 from server.admission.policy.engine_model import EngineModel
 from server.admission.policy.parameters import Rules
 from server.admission.policy.peak_kv import PeakKv
@@ -39,6 +40,7 @@ class Room:
         self._kv = PeakKv(size.sequences)
         # Newest last, as batch sequences are stopped from the end.
         self.running: OrderedDict[int, Ticket] = OrderedDict()
+        self.stoppable: OrderedDict[int, Ticket] = OrderedDict()
         self.sequences = 0
         self.prefill = {False: 0, True: 0}
         self.long_prompts = 0
@@ -111,6 +113,8 @@ class Room:
     def enter(self, ticket: Ticket) -> None:
         """The ticket goes to the engine."""
         self.running[ticket.id] = ticket
+        if ticket.priority is PriorityClass.BATCH and ticket.resumable:
+            self.stoppable[ticket.id] = ticket
         ticket.prefilling = True
         self.sequences += ticket.sequences
         self.prefill[ticket.long] += ticket.uncached
@@ -133,6 +137,7 @@ class Room:
     def leave(self, ticket: Ticket) -> None:
         """The ticket is no longer in the engine."""
         del self.running[ticket.id]
+        self.stoppable.pop(ticket.id, None)
         self.sequences -= ticket.sequences
         if ticket.prefilling:
             self.prefilled(ticket)

@@ -88,6 +88,7 @@ class Ticket:
         "total_deadline",
         "uncached",
         "why",
+        "work_ahead",
     )
 
     def __init__(self, number: int, ask: Ask, arrived: float) -> None:
@@ -108,6 +109,7 @@ class Ticket:
         # What was expected of it at the door, to learn from.
         self.predicted_wait = 0.0
         self.predicted_ttft = 0.0
+        self.work_ahead = 0.0
         # The class whose counters it is charged to, and the tokens charged.
         self.charged = ask.priority
         self.charged_input = 0.0
