@@ -68,6 +68,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
             detokenize_tokens=limits.detokenize_tokens,
         ),
         body_bytes=limits.body_bytes,
+        body_values=limits.body_values,
         model=settings.model.served_name,
         fingerprint=f"qwend-{server.__version__}",
         started=int(time.time()),

@@ -68,6 +68,9 @@ class LimitSettings(_Section):
     """Bounds on what one request may bring."""
 
     body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body in bytes.")
+    body_values: int = Field(
+        250_000, ge=1000, description="Most commas in a request body, which bound the time that parsing it takes."
+    )
     messages: int = Field(2048, ge=1, description="Most messages in one request.")
     tools: int = Field(128, ge=0, description="Most tools in one request.")
     schema_bytes: int = Field(128 * 1024, ge=1, description="Largest schema or grammar of an answer, as JSON.")

@@ -95,7 +95,7 @@ async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exc
     try:
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
-        body = await read_body(request, at.body_bytes)
+        body = await read_body(request, at.body_bytes, at.body_values)
         exchange = await parsed(body, lambda body: parse(body, at, sender))
         assert at.pipeline is not None  # the gate lets nobody in before it is there
         expected = exchange.expect(at.pipeline)

@@ -7,8 +7,13 @@ from starlette.requests import Request
 from server.generation.errors import BodyTooLarge, UnsupportedBody
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body of JSON, at most `limit` bytes. Raises BodyTooLarge, before reading where the length is declared.
+async def read_body(request: Request, limit: int, values: int) -> bytes:
+    """The body of JSON, at most `limit` bytes and about `values` values. Raises BodyTooLarge, before reading where the
+    length is declared.
+
+    Parsing holds Python's interpreter lock, in whatever thread it runs, for as long as it takes; it takes long for many
+    small values and not for a few long ones. Commas are counted for values: those in texts count as well, so that the
+    bound must leave room for what a context can hold.
 
     Raises UnsupportedBody where its headers say that it is something else, and ClientDisconnect when the client goes
     away in the middle. A body that says nothing of its type is taken; one that a web page could send anywhere without
@@ -31,7 +36,10 @@ async def read_body(request: Request, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    if body.count(b",") > values:
+        raise BodyTooLarge(f"The request body has more than {values} values (its commas are counted).")
+    return body
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -26,6 +26,7 @@ class Service:
     metrics_need_key: bool
     limits: Limits
     body_bytes: int
+    body_values: int
     model: str
     fingerprint: str
     started: int

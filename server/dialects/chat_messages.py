@@ -62,7 +62,8 @@ class ImagePartIn(Wire):
 
 
 PartIn = Annotated[TextPartIn | RefusalPartIn | ImagePartIn, Field(discriminator="type")]
-PartsIn = Annotated[list[PartIn], Field(max_length=_MOST_PARTS)]
+# The first wrong part is told; to collect all of thousands would take seconds.
+PartsIn = Annotated[list[PartIn], Field(fail_fast=True, max_length=_MOST_PARTS)]
 
 
 class FunctionCallIn(Wire):
@@ -111,7 +112,7 @@ class AssistantMessageIn(Wire):
     function_call: Annotated[None, BeforeValidator(_no_function_call)] = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    tool_calls: Annotated[list[ToolCallIn], Field(max_length=_MOST_CALLS)] | None = None
+    tool_calls: Annotated[list[ToolCallIn], Field(fail_fast=True, max_length=_MOST_CALLS)] | None = None
 
 
 class ToolMessageIn(Wire):

@@ -21,7 +21,9 @@ _MOST_TOP_LOGPROBS = 20
 class ChatRequest(GenerationRequest):
     """The body of POST /v1/chat/completions."""
 
-    messages: list[MessageIn] = Field(min_length=1, description="The conversation; see below for roles and parts.")
+    messages: list[MessageIn] = Field(
+        min_length=1, fail_fast=True, description="The conversation; see below for roles and parts."
+    )
 
     max_tokens: int | None = option("Longest answer, thinking included.", ge=1)
     max_completion_tokens: int | None = option("The same by its newer name, which wins.", ge=1)
