@@ -64,7 +64,7 @@ async def test_what_does_not_fit_waits_and_is_shown(client: httpx.AsyncClient, s
     assert shown["prompt_tokens"] > 0  # type: ignore[operator]
     done = await third
     assert done.done
-    assert all((await task).done for task, _ in running)
+    assert all(seen.done for seen in await asyncio.gather(*(task for task, _ in running)))
     state = await queue(small)
     assert (state["waiting"], state["sequences"]) == (0, {"used": 0, "limit": 2})
 
@@ -162,7 +162,7 @@ async def test_who_leaves_the_queue_is_forgotten(client: httpx.AsyncClient, smal
         await asyncio.sleep(0.01)
     else:
         raise AssertionError("it still waits")
-    assert all((await task).done for task, _ in running)
+    assert all(seen.done for seen in await asyncio.gather(*(task for task, _ in running)))
 
 
 async def test_several_prompts_wait_for_their_places_one_by_one(client: httpx.AsyncClient) -> None:
