@@ -23,6 +23,8 @@ _LEAST_RETURN = 0.05
 class _Booking:
     due: float
     first_try: float
+    tenant: str
+    seconds: float
 
 
 class Appointments:
@@ -32,28 +34,58 @@ class Appointments:
         self._longest = longest
         self._random = random.Random(seed)
         self._booked: OrderedDict[bytes, _Booking] = OrderedDict()
+        # The engine is booked from `_head` to `_tail`, with so many seconds in all and for each tenant.
+        self._head = 0.0
         self._tail = 0.0
+        self._seconds = 0.0
+        self._by_tenant: dict[str, float] = {}
         # The part of bookings whose client came back; only those cost engine time.
         self._return_rate = 1.0
 
     def __len__(self) -> int:
         return len(self._booked)
 
-    def book(self, now: float, fingerprint: bytes | None, free_at: float, seconds: float, first_try: float) -> float:
+    def book(
+        self, now: float, fingerprint: bytes | None, free_at: float, seconds: float, first_try: float, tenant: str
+    ) -> float:
         """Seconds to wait, from 1 to `longest`. `free_at` is when what waits is done, `seconds` what this one takes."""
         self._forget(now)
         due = max(now + _SHORTEST_SECONDS, free_at, self._tail)
+        if self._tail <= now:
+            self._head = due
         wait = (due - now) * (1 + _JITTER * self._random.random())
         if wait > self._longest:
             # No time can be promised that far away; spread who comes back anyway.
             return self._longest * (1 - _JITTER * self._random.random())
         self._tail = due + seconds * self._return_rate
         if fingerprint is not None:
-            self._booked[fingerprint] = _Booking(now + wait, first_try)
-            self._booked.move_to_end(fingerprint)
+            if fingerprint in self._booked:
+                self._take(fingerprint)
+            self._booked[fingerprint] = _Booking(now + wait, first_try, tenant, seconds)
+            self._seconds += seconds
+            self._by_tenant[tenant] = self._by_tenant.get(tenant, 0.0) + seconds
             if len(self._booked) > _MOST:
-                self._booked.popitem(last=False)
+                self._take(next(iter(self._booked)))
         return wait
+
+    def booked(self, now: float, within: float, tenant: str) -> tuple[float, float]:
+        """Engine seconds of those expected back before one that would wait `within` seconds enters: of all of them,
+        and of the tenant's. As they fill the engine, that is either none or, one after the other, all.
+        """
+        both = self._tail - max(now, self._head) if now + within > self._head else 0.0
+        if both <= 0 or self._seconds <= 0:
+            return 0.0, 0.0
+        return both, both * self._by_tenant.get(tenant, 0.0) / self._seconds
+
+    def _take(self, fingerprint: bytes) -> _Booking:
+        booking = self._booked.pop(fingerprint)
+        self._seconds -= booking.seconds
+        left = self._by_tenant[booking.tenant] - booking.seconds
+        if left > 1e-9:
+            self._by_tenant[booking.tenant] = left
+        else:
+            del self._by_tenant[booking.tenant]
+        return booking
 
     def keep(self, now: float, fingerprint: bytes | None) -> float | None:
         """The time of the first try of a client that comes back when it was told to; None for all others."""
@@ -61,7 +93,7 @@ class Appointments:
         # Clocks of clients are a little fast at times.
         if fingerprint is None or booking is None or now < booking.due - 0.05 * _SHORTEST_SECONDS:
             return None
-        del self._booked[fingerprint]
+        self._take(fingerprint)
         if now > booking.due + _GRACE_SECONDS:
             return None
         self._learn(1.0)
@@ -73,7 +105,7 @@ class Appointments:
             fingerprint, booking = next(iter(self._booked.items()))
             if now <= booking.due + _GRACE_SECONDS:
                 return
-            del self._booked[fingerprint]
+            self._take(fingerprint)
             self._learn(0.0)
 
     def _learn(self, returned: float) -> None:

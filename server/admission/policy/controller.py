@@ -71,7 +71,7 @@ class Controller:
         if first_try is not None:
             ticket.order = first_try
         # In this order: nobody is displaced by who is then refused for another reason.
-        self._check_wait(now, ticket, returning=first_try is not None)
+        self._check_wait(now, ticket)
         self._make_place(now, ticket)
         self.reserved += 1
         self._work(ticket, 1)
@@ -98,7 +98,7 @@ class Controller:
         ticket.stage = Stage.ENDED
         if self.room.never_fits(ticket):
             raise self._too_large(ticket)
-        self._check_wait(now, ticket, returning=ticket.order < ticket.arrived)
+        self._check_wait(now, ticket)
         ticket.stage = Stage.WAITING
         self._wait(now, ticket)
 
@@ -161,7 +161,7 @@ class Controller:
         if report.step_seconds is not None:
             tokens = report.prefill_tokens + report.decode_tokens
             self.model.learn(report.step_seconds, tokens, report.kv_used * self.size.kv_tokens)
-        self.room.observe(now, report.step_seconds, report.preempted)
+        self.room.observe(now, report.step_seconds, report.preempted, report.prefill_tokens)
 
     # Decisions
 
@@ -250,7 +250,8 @@ class Controller:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
             queue.charge_output(ticket, ticket.predicted_output)
-            self.forecast.learn_wait(ticket.work_ahead, now - ticket.arrived)
+            if not ticket.returned:
+                self.forecast.learn_wait(ticket.work_ahead, now - ticket.arrived)
         ticket.admitted = now
         ticket.bypassed = 0
         ticket.why = ""
@@ -319,7 +320,7 @@ class Controller:
             over = ticket.total_deadline is not None and ticket.total_deadline <= now
             if ticket.stage is not Stage.ENDED and (late or over):
                 waited = ticket.stage is Stage.WAITING
-                if waited and late:
+                if waited and late and not ticket.returned:
                     self.forecast.learn_late(ticket.work_ahead, now - ticket.arrived)
                 self.leave(now, ticket, complete=False)
                 retry = self._retry_after(now, ticket) if waited else None
@@ -381,7 +382,7 @@ class Controller:
                 return
         raise self._refused(now, ticket, Reason.OVERLOADED)
 
-    def _check_wait(self, now: float, ticket: Ticket, *, returning: bool) -> None:
+    def _check_wait(self, now: float, ticket: Ticket) -> None:
         """Refuses who cannot have its first token in time. Who was told to come now is believed instead."""
         objective, _ = self._objectives(ticket)
         expected = self._expect(now, ticket)
@@ -392,7 +393,7 @@ class Controller:
                 raise self._refused(now, ticket, Reason.OVERLOADED)
             return
         elapsed = now - ticket.arrived
-        if objective is None or returning or elapsed + expected.ttft <= objective * self.forecast.reach:
+        if objective is None or ticket.returned or elapsed + expected.ttft <= objective * self.forecast.reach:
             return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
         if expected.wait > 0 or ticket.ask.ttft_seconds is not None:
@@ -401,7 +402,12 @@ class Controller:
     def _expect(self, now: float, ticket: Ticket) -> Expected:
         above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
         queue = self.queues[ticket.priority]
-        return self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now))
+        expected = self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now))
+        if ticket.returned or not expected.work:
+            return expected
+        # Who was told to come back in the meantime goes first.
+        booked = self.appointments.booked(now, expected.wait, ticket.tenant)
+        return self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now), booked)
 
     def _objectives(self, ticket: Ticket) -> tuple[float | None, float | None]:
         ask, rules = ticket.ask, self.rules.classes[ticket.ask.priority]
@@ -417,9 +423,10 @@ class Controller:
         objective, _ = self._objectives(ticket)
         ahead = [queue for priority, queue in self.queues.items() if priority.rank <= ticket.priority.rank]
         backlog = self.forecast.backlog(ahead) + self.forecast.prefill(ticket)
-        free_at = now + max(0.0, backlog - (objective or 0.0))
-        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output)
-        return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order)
+        # Half of its objective is left for what the forecast is wrong by.
+        free_at = now + max(0.0, backlog - 0.5 * (objective or 0.0))
+        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output) * self.forecast.bias
+        return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order, ticket.tenant)
 
     def _too_large(self, ticket: Ticket) -> TooLarge:
         blocks = self.size.footprint(ticket.prompt + ticket.max_tokens) // self.size.block_tokens * ticket.sequences
@@ -443,7 +450,8 @@ class Controller:
         if ticket.first_token is not None:
             return
         ticket.first_token = now
-        self.forecast.learn_ttft(ticket.predicted_ttft, now - ticket.arrived)
+        if not ticket.returned:
+            self.forecast.learn_ttft(ticket.predicted_ttft, now - ticket.arrived)
         if cached is not None:
             # What the engine found in its cache was not computed, whatever was estimated.
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)

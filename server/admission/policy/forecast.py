@@ -22,8 +22,8 @@ _REACH = (0.5, 1.0)
 _LATE, _IN_TIME = 0.01, 0.0005
 _BIAS = (0.25, 4.0)
 _FEW = 20
-# A mean error of the size of the thing itself: no longer a forecast.
-_TRUSTED_ERROR = 1.0
+# Wrong by more than this part of the longer of both, forecast and truth, on average: no longer a forecast.
+_TRUSTED_ERROR = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,19 @@ class Forecast:
             output += queue.output
         return self.engine_seconds(uncached, output) * self.bias
 
-    def expect(self, ticket: Ticket, above: list[FairQueue], queue: FairQueue, share: float) -> Expected:
+    def expect(
+        self,
+        ticket: Ticket,
+        above: list[FairQueue],
+        queue: FairQueue,
+        share: float,
+        booked: tuple[float, float] = (0.0, 0.0),
+    ) -> Expected:
         """What a ticket that is not yet counted in its `queue` has to expect; `above` are the classes before it.
 
         Of its own class at most its fair part is ahead of it: what its tenant has waiting, while every other tenant
         takes as much for its weight. Looks at the engine as it will be when the ticket enters: full, if it waits.
+        `booked` are engine seconds of others who are expected to come first: of all, and of its tenant.
         """
         line = queue.line(ticket)
         waiting = queue.waiting or any(each.waiting for each in above)
@@ -85,7 +93,8 @@ class Forecast:
         higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
         weight = queue.weight + (0.0 if line.waiting else line.weight)
         own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
-        ahead = higher + min(self.engine_seconds(queue.uncached, queue.output), own * weight / line.weight)
+        everyone = self.engine_seconds(queue.uncached, queue.output) + booked[0] / self.bias
+        ahead = higher + min(everyone, (own + booked[1] / self.bias) * weight / line.weight)
         work = ahead + self._next_leave() if blocked else 0.0
         return Expected(work * self.bias, self.prefill(ticket, blocked), work)
 
@@ -128,5 +137,5 @@ class Forecast:
     def learn_ttft(self, expected: float, took: float) -> None:
         """How long a first token took, beside what was expected."""
         self._seen += 1
-        error = abs(took - expected) / max(took, _FLOOR_SECONDS)
+        error = abs(took - expected) / max(took, expected, _FLOOR_SECONDS)
         self.error += max(_LEARNING, 1 / self._seen) * (error - self.error)
