@@ -208,6 +208,10 @@ class Controller:
             if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
                 break
         self._blocked = bool(blockers)
+        work = sum(
+            self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit
+        )
+        self.forecast.learn_pace(now, work, full=self._blocked)
         if blockers:
             self._stop(now, blockers, decisions)
 
@@ -392,21 +396,22 @@ class Controller:
             if self.waiting >= self.rules.static_waiting:
                 raise self._refused(now, ticket, Reason.OVERLOADED)
             return
-        elapsed = now - ticket.arrived
-        if objective is None or ticket.returned or elapsed + expected.ttft <= objective * self.forecast.reach:
+        if objective is None or ticket.returned:
+            return
+        if expected.work:
+            # Who was told to come back in the meantime goes first. That is a promise, not a forecast: nothing is
+            # learned from how it turns out.
+            booked = self.appointments.booked(now, expected.wait, ticket.tenant)
+            expected = self._expect(now, ticket, booked)
+        if now - ticket.arrived + expected.ttft <= objective * self.forecast.reach:
             return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
         if expected.wait > 0 or ticket.ask.ttft_seconds is not None:
             raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE)
 
-    def _expect(self, now: float, ticket: Ticket) -> Expected:
+    def _expect(self, now: float, ticket: Ticket, booked: tuple[float, float] = (0.0, 0.0)) -> Expected:
         above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
         queue = self.queues[ticket.priority]
-        expected = self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now))
-        if ticket.returned or not expected.work:
-            return expected
-        # Who was told to come back in the meantime goes first.
-        booked = self.appointments.booked(now, expected.wait, ticket.tenant)
         return self.forecast.expect(ticket, above, queue, self._share(ticket.priority, now), booked)
 
     def _objectives(self, ticket: Ticket) -> tuple[float | None, float | None]:
@@ -425,7 +430,7 @@ class Controller:
         backlog = self.forecast.backlog(ahead) + self.forecast.prefill(ticket)
         # Half of its objective is left for what the forecast is wrong by.
         free_at = now + max(0.0, backlog - 0.5 * (objective or 0.0))
-        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output) * self.forecast.bias
+        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output) / self.forecast.pace
         return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order, ticket.tenant)
 
     def _too_large(self, ticket: Ticket) -> TooLarge:

@@ -21,6 +21,7 @@ _FLOOR_SECONDS = 1.0
 _REACH = (0.5, 1.0)
 _LATE, _IN_TIME = 0.01, 0.0005
 _BIAS = (0.25, 4.0)
+_PACE, _PACE_SECONDS, _PACE_LEARNING = (0.25, 2.0), 2.0, 0.3
 _FEW = 20
 # Wrong by more than this part of the longer of both, forecast and truth, on average: no longer a forecast.
 _TRUSTED_ERROR = 0.6
@@ -53,6 +54,10 @@ class Forecast:
         self.bias = 1.0
         self.error = 0.0
         self.reach = 0.9
+        # Seconds of estimated engine time that the engine takes in a second while more waits than it takes.
+        self.pace = 1.0
+        self._taken = 0.0
+        self._taken_since: float | None = None
         self._seen = 0
 
     @property
@@ -66,12 +71,12 @@ class Forecast:
         return self._model.costs.token * uncached + decode * output
 
     def backlog(self, queues: Iterable[FairQueue]) -> float:
-        """Seconds until the engine has taken in all that waits in `queues`."""
+        """Estimated engine time of all that waits in `queues`, in seconds at the pace of late."""
         uncached = output = 0
         for queue in queues:
             uncached += queue.uncached
             output += queue.output
-        return self.engine_seconds(uncached, output) * self.bias
+        return self.engine_seconds(uncached, output) / self.pace
 
     def expect(
         self,
@@ -133,6 +138,21 @@ class Forecast:
         if waited > work * self.bias:
             self.learn_wait(work, waited)
         self.reach = max(_REACH[0], self.reach - _LATE)
+
+    def learn_pace(self, now: float, work: float, *, full: bool) -> None:
+        """Engine time that was let in now, by estimate, and whether something had to go on waiting for room."""
+        if not full:
+            self._taken_since = None
+            return
+        if self._taken_since is None:
+            self._taken, self._taken_since = 0.0, now
+            return
+        self._taken += work
+        passed = now - self._taken_since
+        if passed >= _PACE_SECONDS:
+            found = max(_PACE[0], min(_PACE[1], self._taken / passed))
+            self.pace += _PACE_LEARNING * (found - self.pace)
+            self._taken, self._taken_since = 0.0, now
 
     def learn_ttft(self, expected: float, took: float) -> None:
         """How long a first token took, beside what was expected."""
