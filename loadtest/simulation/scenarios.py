@@ -149,7 +149,7 @@ def come_back(kind: str) -> Scenario:
     """Refused clients come back exactly at Retry-After: after a `burst`, in `sustained` overload, or only `half`."""
     full = capacity(NODE)
     levels = {
-        "burst": [(0.0, 0.5 * full / 10), (10.0, full), (20.0, 0.5 * full / 10)],
+        "burst": [(0.0, 0.05 * full), (10.0, full), (20.0, 0.0)],
         "sustained": [(0.0, 0.15 * full)],
         "half": [(0.0, 0.5 * full / 10), (10.0, full), (20.0, 0.5 * full / 10)],
     }[kind]

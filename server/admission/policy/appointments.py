@@ -7,13 +7,17 @@ never come back. But one that comes back with the same request when it was told 
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 _SHORTEST_SECONDS = 1.0
 _JITTER = 0.1
+# A second of work is booked as somewhat more, or the error of each adds up along a long row of bookings.
+_SLACK = 1.15
 # How long after its time a booking is still good.
 _GRACE_SECONDS = 30.0
+# And after which nobody is expected to come any more.
+_LATE_SECONDS = 3.0
 _MOST = 20_000
 _LEARNING = 0.02
 _LEAST_RETURN = 0.05
@@ -23,6 +27,9 @@ _LEAST_RETURN = 0.05
 class _Booking:
     due: float
     first_try: float
+    tenant: str
+    seconds: float
+    late: bool = False
 
 
 class Appointments:
@@ -32,28 +39,69 @@ class Appointments:
         self._longest = longest
         self._random = random.Random(seed)
         self._booked: OrderedDict[bytes, _Booking] = OrderedDict()
+        # The engine is booked from `_head` to `_tail`, with so many seconds in all and for each tenant.
+        self._head = 0.0
         self._tail = 0.0
+        self._seconds = 0.0
+        self._by_tenant: dict[str, float] = {}
+        # All bookings as they were made, so nearly in the order of their times, to see who is late.
+        self._expected: deque[tuple[bytes, _Booking]] = deque()
         # The part of bookings whose client came back; only those cost engine time.
         self._return_rate = 1.0
 
     def __len__(self) -> int:
         return len(self._booked)
 
-    def book(self, now: float, fingerprint: bytes | None, free_at: float, seconds: float, first_try: float) -> float:
+    def book(
+        self, now: float, fingerprint: bytes | None, free_at: float, seconds: float, first_try: float, tenant: str
+    ) -> float:
         """Seconds to wait, from 1 to `longest`. `free_at` is when what waits is done, `seconds` what this one takes."""
         self._forget(now)
         due = max(now + _SHORTEST_SECONDS, free_at, self._tail)
+        if self._tail <= now:
+            self._head = due
         wait = (due - now) * (1 + _JITTER * self._random.random())
         if wait > self._longest:
             # No time can be promised that far away; spread who comes back anyway.
             return self._longest * (1 - _JITTER * self._random.random())
-        self._tail = due + seconds * self._return_rate
+        self._tail = due + seconds * self._return_rate * _SLACK
         if fingerprint is not None:
-            self._booked[fingerprint] = _Booking(now + wait, first_try)
-            self._booked.move_to_end(fingerprint)
+            if fingerprint in self._booked:
+                self._take(fingerprint)
+            booking = self._booked[fingerprint] = _Booking(now + wait, first_try, tenant, seconds)
+            self._expected.append((fingerprint, booking))
+            self._seconds += seconds
+            self._by_tenant[tenant] = self._by_tenant.get(tenant, 0.0) + seconds
             if len(self._booked) > _MOST:
-                self._booked.popitem(last=False)
+                self._take(next(iter(self._booked)))
         return wait
+
+    def booked(self, now: float, within: float, tenant: str) -> tuple[float, float]:
+        """Engine seconds of those expected back before one that would wait `within` seconds enters: of all of them,
+        and of the tenant's. As they fill the engine, that is either none or, one after the other, all.
+        """
+        self._forget(now)
+        both = self._tail - max(now, self._head) if now + within > self._head else 0.0
+        # What was booked while more came back than do now takes less time than was thought.
+        both = min(both, self._seconds * self._return_rate * _SLACK)
+        if both <= 0 or self._seconds <= 0:
+            return 0.0, 0.0
+        return both, both * self._by_tenant.get(tenant, 0.0) / self._seconds
+
+    def _take(self, fingerprint: bytes) -> _Booking:
+        booking = self._booked.pop(fingerprint)
+        if not booking.late:
+            self._give_up(booking)
+        return booking
+
+    def _give_up(self, booking: _Booking) -> None:
+        booking.late = True
+        self._seconds -= booking.seconds
+        left = self._by_tenant[booking.tenant] - booking.seconds
+        if left > 1e-9:
+            self._by_tenant[booking.tenant] = left
+        else:
+            del self._by_tenant[booking.tenant]
 
     def keep(self, now: float, fingerprint: bytes | None) -> float | None:
         """The time of the first try of a client that comes back when it was told to; None for all others."""
@@ -61,20 +109,24 @@ class Appointments:
         # Clocks of clients are a little fast at times.
         if fingerprint is None or booking is None or now < booking.due - 0.05 * _SHORTEST_SECONDS:
             return None
-        del self._booked[fingerprint]
+        self._take(fingerprint)
         if now > booking.due + _GRACE_SECONDS:
             return None
         self._learn(1.0)
         return booking.first_try
 
     def _forget(self, now: float) -> None:
-        """Drops bookings that nobody kept. In the order they were made, so nearly that of their times."""
+        """Counts on nobody who is late, and drops bookings that nobody kept."""
+        while self._expected and now > self._expected[0][1].due + _LATE_SECONDS:
+            fingerprint, booking = self._expected.popleft()
+            if self._booked.get(fingerprint) is booking:
+                self._give_up(booking)
+                self._learn(0.0)
         while self._booked:
             fingerprint, booking = next(iter(self._booked.items()))
             if now <= booking.due + _GRACE_SECONDS:
                 return
-            del self._booked[fingerprint]
-            self._learn(0.0)
+            self._take(fingerprint)
 
     def _learn(self, returned: float) -> None:
         self._return_rate = max(_LEAST_RETURN, self._return_rate + _LEARNING * (returned - self._return_rate))

@@ -71,7 +71,7 @@ class Controller:
         if first_try is not None:
             ticket.order = first_try
         # In this order: nobody is displaced by who is then refused for another reason.
-        self._check_wait(now, ticket, returning=first_try is not None)
+        self._check_wait(now, ticket)
         self._make_place(now, ticket)
         self.reserved += 1
         self._work(ticket, 1)
@@ -98,7 +98,7 @@ class Controller:
         ticket.stage = Stage.ENDED
         if self.room.never_fits(ticket):
             raise self._too_large(ticket)
-        self._check_wait(now, ticket, returning=ticket.order < ticket.arrived)
+        self._check_wait(now, ticket)
         ticket.stage = Stage.WAITING
         self._wait(now, ticket)
 
@@ -166,7 +166,7 @@ class Controller:
         if report.step_seconds is not None:
             tokens = report.prefill_tokens + report.decode_tokens
             self.model.learn(report.step_seconds, tokens, report.kv_used * self.size.kv_tokens)
-        self.room.observe(now, report.step_seconds, report.preempted)
+        self.room.observe(now, report.step_seconds, report.preempted, report.prefill_tokens)
 
     # Decisions
 
@@ -213,6 +213,8 @@ class Controller:
             if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
                 break
         self._blocked = bool(blockers)
+        work = sum(self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit)
+        self.forecast.learn_pace(now, work, full=self._blocked)
         if blockers:
             self._stop(now, blockers, decisions)
 
@@ -255,7 +257,8 @@ class Controller:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
             queue.charge_output(ticket, ticket.predicted_output)
-            self.forecast.learn_wait(ticket.work_ahead, now - ticket.arrived)
+            if not ticket.returned:
+                self.forecast.learn_wait(ticket.work_ahead, now - ticket.arrived)
         ticket.admitted = now
         ticket.bypassed = 0
         ticket.why = ""
@@ -324,7 +327,7 @@ class Controller:
             over = ticket.total_deadline is not None and ticket.total_deadline <= now
             if ticket.stage is not Stage.ENDED and (late or over):
                 waited = ticket.stage is Stage.WAITING
-                if waited and late:
+                if waited and late and not ticket.returned:
                     self.forecast.learn_late(ticket.work_ahead, now - ticket.arrived)
                 self.leave(now, ticket, complete=False)
                 retry = self._retry_after(now, ticket) if waited else None
@@ -386,7 +389,7 @@ class Controller:
                 return
         raise self._refused(now, ticket, Reason.OVERLOADED)
 
-    def _check_wait(self, now: float, ticket: Ticket, *, returning: bool) -> None:
+    def _check_wait(self, now: float, ticket: Ticket) -> None:
         """Refuses who cannot have its first token in time. Who was told to come now is believed instead."""
         objective, _ = self._objectives(ticket)
         expected = self._expect(now, ticket)
@@ -396,22 +399,28 @@ class Controller:
             if self.waiting >= self.rules.static_waiting:
                 raise self._refused(now, ticket, Reason.OVERLOADED)
             return
-        elapsed = now - ticket.arrived
-        if objective is None or returning or elapsed + expected.ttft <= objective * self.forecast.reach:
+        if objective is None or ticket.returned:
+            return
+        if expected.work:
+            # Who was told to come back in the meantime goes first. That is a promise, not a forecast: nothing is
+            # learned from how it turns out.
+            booked = self.appointments.booked(now, expected.wait, ticket.tenant)
+            expected = self._expect(now, ticket, booked)
+        if now - ticket.arrived + expected.ttft <= objective * self.forecast.reach:
             return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
         if self.forecast.alone(ticket) <= objective or ticket.ask.ttft_seconds is not None:
             message = (
-                f"The first token would come in about {elapsed + expected.ttft:.3g} s ({expected.wait:.3g} s of it "
-                f"waiting), and {objective:.3g} s are allowed."
+                f"The first token would come in about {now - ticket.arrived + expected.ttft:.3g} s "
+                f"({expected.wait:.3g} s of it waiting), and {objective:.3g} s are allowed."
             )
             raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE, message)
 
-    def _expect(self, now: float, ticket: Ticket) -> Expected:
+    def _expect(self, now: float, ticket: Ticket, booked: tuple[float, float] = (0.0, 0.0)) -> Expected:
         above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
         queue = self.queues[ticket.priority]
         share = self._share(ticket.priority, now)
-        return self.forecast.expect(ticket, above, queue, share, self.waiting, blocked=self._blocked)
+        return self.forecast.expect(ticket, above, queue, share, self.waiting, blocked=self._blocked, booked=booked)
 
     def _objectives(self, ticket: Ticket) -> tuple[float | None, float | None]:
         ask, rules = ticket.ask, self.rules.classes[ticket.ask.priority]
@@ -427,9 +436,10 @@ class Controller:
         objective, _ = self._objectives(ticket)
         ahead = [queue for priority, queue in self.queues.items() if priority.rank <= ticket.priority.rank]
         backlog = self.forecast.backlog(ahead) + self.forecast.prefill(ticket)
-        free_at = now + max(0.0, backlog - (objective or 0.0))
-        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output)
-        return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order)
+        # Half of its objective is left for what the forecast is wrong by.
+        free_at = now + max(0.0, backlog - 0.5 * (objective or 0.0))
+        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output) / self.forecast.pace
+        return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order, ticket.tenant)
 
     def _too_large(self, ticket: Ticket) -> TooLarge:
         blocks = self.size.footprint(ticket.prompt + ticket.max_tokens) // self.size.block_tokens * ticket.sequences
@@ -453,7 +463,8 @@ class Controller:
         if ticket.first_token is not None:
             return
         ticket.first_token = now
-        self.forecast.learn_ttft(ticket.predicted_ttft, now - ticket.arrived)
+        if not ticket.returned:
+            self.forecast.learn_ttft(ticket.predicted_ttft, now - ticket.arrived)
         if cached is not None:
             # What the engine found in its cache was not computed, whatever was estimated.
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)

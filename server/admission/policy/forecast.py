@@ -21,9 +21,10 @@ _FLOOR_SECONDS = 1.0
 _REACH = (0.5, 1.0)
 _LATE, _IN_TIME = 0.01, 0.0005
 _BIAS = (0.25, 4.0)
+_PACE, _PACE_SECONDS, _PACE_LEARNING = (0.25, 2.0), 2.0, 0.3
 _FEW = 20
-# A mean error of the size of the thing itself: no longer a forecast.
-_TRUSTED_ERROR = 1.0
+# Wrong by more than this part of the longer of both, forecast and truth, on average: no longer a forecast.
+_TRUSTED_ERROR = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class Forecast:
         self.bias = 1.0
         self.error = 0.0
         self.reach = 0.9
+        # Seconds of estimated engine time that the engine takes in a second while more waits than it takes.
+        self.pace = 1.0
+        self._taken = 0.0
+        self._taken_since: float | None = None
         self._seen = 0
 
     @property
@@ -66,22 +71,31 @@ class Forecast:
         return self._model.costs.token * uncached + decode * output
 
     def backlog(self, queues: Iterable[FairQueue]) -> float:
-        """Seconds until the engine has taken in all that waits in `queues`."""
+        """Estimated engine time of all that waits in `queues`, in seconds at the pace of late."""
         uncached = output = 0
         for queue in queues:
             uncached += queue.uncached
             output += queue.output
-        return self.engine_seconds(uncached, output) * self.bias
+        return self.engine_seconds(uncached, output) / self.pace
 
     def expect(
-        self, ticket: Ticket, above: list[FairQueue], queue: FairQueue, share: float, inside: int, *, blocked: bool
+        self,
+        ticket: Ticket,
+        above: list[FairQueue],
+        queue: FairQueue,
+        share: float,
+        inside: int,
+        *,
+        blocked: bool,
+        booked: tuple[float, float] = (0.0, 0.0),
     ) -> Expected:
         """What a ticket that is not yet counted in its `queue` has to expect; `above` are the classes before it.
 
         `inside` is how many wait or are being rendered, `blocked` whether one of those did not fit when that was last
         looked at: who came a moment ago is no queue yet. Of its own class at most its fair part is ahead of it: what
         its tenant has waiting, while every other tenant takes as much for its weight. Looks at the engine as it will
-        be when the ticket enters: full, if it waits.
+        be when the ticket enters: full, if it waits. `booked` are engine seconds of others who are expected to come
+        first: of all, and of its tenant.
         """
         line = queue.line(ticket)
         room = self._room
@@ -90,7 +104,8 @@ class Forecast:
         higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
         weight = queue.weight + (0.0 if line.waiting else line.weight)
         own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
-        ahead = higher + min(self.engine_seconds(queue.uncached, queue.output), own * weight / line.weight)
+        everyone = self.engine_seconds(queue.uncached, queue.output) + booked[0] / self.bias
+        ahead = higher + min(everyone, (own + booked[1] / self.bias) * weight / line.weight)
         work = ahead + self._next_leave() if blocked else 0.0
         coming = queue.uncached + sum(each.uncached for each in above)
         return Expected(work * self.bias, self.prefill(ticket, coming), work)
@@ -134,8 +149,23 @@ class Forecast:
             self.learn_wait(work, waited)
         self.reach = max(_REACH[0], self.reach - _LATE)
 
+    def learn_pace(self, now: float, work: float, *, full: bool) -> None:
+        """Engine time that was let in now, by estimate, and whether something had to go on waiting for room."""
+        if not full:
+            self._taken_since = None
+            return
+        if self._taken_since is None:
+            self._taken, self._taken_since = 0.0, now
+            return
+        self._taken += work
+        passed = now - self._taken_since
+        if passed >= _PACE_SECONDS:
+            found = max(_PACE[0], min(_PACE[1], self._taken / passed))
+            self.pace += _PACE_LEARNING * (found - self.pace)
+            self._taken, self._taken_since = 0.0, now
+
     def learn_ttft(self, expected: float, took: float) -> None:
         """How long a first token took, beside what was expected."""
         self._seen += 1
-        error = abs(took - expected) / max(took, _FLOOR_SECONDS)
+        error = abs(took - expected) / max(took, expected, _FLOOR_SECONDS)
         self.error += max(_LEARNING, 1 / self._seen) * (error - self.error)

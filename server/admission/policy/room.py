@@ -147,14 +147,15 @@ class Room:
             moved.slot = ticket.slot
         ticket.slot = None
 
-    def observe(self, now: float, step_seconds: float | None, preempted: int) -> None:
+    def observe(self, now: float, step_seconds: float | None, preempted: int, prefill_tokens: int) -> None:
         """One report of the engine. Moves the limits at the end of each window.
 
-        Never by how long requests take: that is how much they were asked to write.
+        Never by how long requests take: that is how much they were asked to write. And not by the part of a step that
+        computes prompts, which fewer sequences would not make shorter: it has its own limit.
         """
         self._preempted += preempted
         if step_seconds is not None and self.sequences:
-            self._step_seconds += step_seconds
+            self._step_seconds += max(0.0, step_seconds - self._model.costs.token * prefill_tokens)
             self._steps += 1
         if now < self._window_end:
             return

@@ -134,6 +134,11 @@ class Ticket:
         return self.ask.tenant
 
     @property
+    def returned(self) -> bool:
+        """Whether it came back when it was told to; it goes before others of its line, so its wait is not theirs."""
+        return self.order < self.arrived
+
+    @property
     def sequences(self) -> int:
         """Sequences that it takes in the engine."""
         return self.ask.answers
