@@ -4,7 +4,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test lint format bench-parser train evaluate lock clean
+.PHONY: help install serve test test-slow redis lint format bench-parser train evaluate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +15,14 @@ install: ## Make .venv with everything in it (once; a second run does nothing)
 serve: install ## Serve the embedded reference checkpoint on PORT (8000)
 	@exec $(BIN)/qwend serve --host $(HOST) --port $(PORT)
 
-test: install lint ## Run the tests, most of them against a real engine over HTTP
+test: install lint redis ## Run the tests, most of them against a real engine over HTTP
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: install redis ## Run the tests that take minutes
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+redis: ## Install redis-server where it is missing and can be (the tests need one)
+	@scripts/install_redis.sh
 
 lint: install ## Check style and types
 	@$(BIN)/ruff check .

@@ -9,13 +9,18 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from server.admission.tenant_schema import AnonymousEntry, TenantsFile
+from server.admission.tenants import Quota
+from server.api.admin import Controls, build_admin_app
+from server.api.auth import policies
 from server.app import build_app, build_service
 from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
@@ -23,7 +28,7 @@ from server.dialects.decisions import Decision
 from server.dialects.tokenize_request import DetokenizeRequest, TokenizeChatRequest, TokenizeTextRequest
 from server.engine.startup_phases import StartupPhases
 from server.settings import Settings
-from server.telemetry import metrics
+from server.telemetry import admission_metrics, metrics
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
 
@@ -37,11 +42,20 @@ UNKNOWN = (
     "A field that is not listed is accepted, has no effect and is named in the response header "
     "`x-qwend-ignored-parameters`; with `server.strict_parameters` it is refused."
 )
+_POLICIES = {
+    "public": "anyone",
+    "with_key": "whoever has a key",
+    "metrics_reader": "anyone, or whoever has a key with `server.metrics_need_key`",
+    "local_tool": "whoever reaches the admin port, but no web page",
+}
 
 
 def render() -> str:
     parts = [HEAD, "## Settings", _text(sys.modules["server.settings"].__doc__), _settings()]
-    parts += ["## Routes", _routes(), "## Metrics", _metrics()]
+    at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
+    admin = build_admin_app(Controls(at.tenants, at.quotas, at.desk, lambda: None, lambda: at.gate.state, lambda: 0))
+    parts += ["## Routes", _routes(build_app(at)), "## Routes of the admin port", _routes(admin)]
+    parts += ["## Metrics", _metrics(), "## Fields of a tenants file", _tenants()]
     parts += ["## Fields of a chat request", _fields(ChatRequest), UNKNOWN]
     parts += ["## Fields of a completions request", _text(sys.modules[CompletionRequest.__module__].__doc__)]
     parts += [_fields(CompletionRequest), UNKNOWN]
@@ -70,14 +84,44 @@ def _settings() -> str:
     return _table(rows)
 
 
-def _routes() -> str:
-    app = build_app(build_service(Settings(), StartupPhases(lambda phase, seconds: None)))
-    rows = [("route", "what it does")]
+def _routes(app: FastAPI) -> str:
+    rows = [("route", "who may", "what it does")]
+    who = policies(app)
     for route in _flat(app.routes):
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
-                rows.append((f"`{method} {route.path}`", _text(route.description)))
+                rows.append((f"`{method} {route.path}`", _POLICIES[who[route.path]], _text(route.description)))
     return _table(sorted(rows[1:], key=lambda row: row[0].split()[1]), head=rows[0])
+
+
+def _tenants() -> str:
+    rows = [("field", "default", "what it is")]
+
+    def walk(model: type[BaseModel], path: str) -> None:
+        for name, field in model.model_fields.items():
+            here = f"{path}{field.alias or name}"
+            inner, many = _model_in(field.annotation)
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            shown = "required" if field.is_required() else "none" if default is None else f"`{default}`"
+            rows.append((f"`{here}`", "" if inner else shown, _described(field)))
+            # An anonymous tenant's fields are a tenant's, told there already.
+            if inner is not None and inner is not AnonymousEntry and not (inner is Quota and "keys" in path):
+                walk(inner, f"{here}{'[]' if many else ''}.")
+
+    walk(TenantsFile, "")
+    return _table(rows) + "\n\n`anonymous` has a tenant's fields but `name` and `keys`, a key's `quotas` a tenant's."
+
+
+def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The model that a field holds, and whether it holds a list of them."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation, False
+    many = get_origin(annotation) is list
+    for inner in get_args(annotation):
+        found, deeper = _model_in(inner)
+        if found is not None:
+            return found, many or deeper
+    return None, False
 
 
 def _flat(routes: Any) -> list[Any]:
@@ -91,7 +135,7 @@ def _flat(routes: Any) -> list[Any]:
 
 def _metrics() -> str:
     rows = [("metric", "type", "labels", "what it says")]
-    for metric in vars(metrics).values():
+    for metric in (*vars(metrics).values(), *vars(admission_metrics).values()):
         if isinstance(metric, Counter | Gauge | Histogram):
             name = metric._name + ("_total" if isinstance(metric, Counter) else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"

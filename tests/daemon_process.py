@@ -21,10 +21,16 @@ START_SECONDS = 240.0
 class DaemonProcess:
     """`qwend serve` on a free port of the loopback address. Only this process and its children are ever signalled."""
 
-    def __init__(self, *arguments: str, port: int | None = None, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        port: int | None = None,
+        admin_port: int | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.port = port if port is not None else free_port()
+        self.admin_port = admin_port if admin_port is not None else free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.admin_port = free_port()
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self._log = tempfile.NamedTemporaryFile(prefix="qwend-test-", suffix=".log")  # noqa: SIM115 - lives as we do
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]

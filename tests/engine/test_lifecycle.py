@@ -153,11 +153,22 @@ def test_a_taken_port_is_told_at_once() -> None:
         assert "cannot listen" in daemon.log
 
 
+def test_a_taken_admin_port_is_told_like_a_taken_public_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        daemon = DaemonProcess(admin_port=taken.getsockname()[1])
+        assert daemon.wait(30) == 2
+        assert "cannot listen" in daemon.log
+        assert "which=admin" in daemon.log
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["--profile", "no-such"], 2, "there is no profile 'no-such'; there are: generic, reference-cpu"),
         (["--port", "99999"], 2, "server.port"),
+        (["--tenants", "/no/such/tenants.yaml"], 2, "/no/such/tenants.yaml: No such file"),
         (["--model", "/no/such/checkpoint"], 1, "/no/such/checkpoint"),
     ],
 )

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+
+from server.api import auth
+from server.api.admin import Controls, build_admin_app
+from server.api.auth import PUBLIC, WITH_KEY, api_key, check_policies, policies
+from server.app import build_app, build_service
+from server.engine.startup_phases import StartupPhases
+from server.settings import Settings, load
+
+ADA = "sk-ada-0123456789abcdef"
+
+
+def app_of(settings: Settings) -> FastAPI:
+    return build_app(build_service(settings, StartupPhases(lambda phase, seconds: None)))
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A daemon whose engine is not there yet, with one tenant."""
+    path = tmp_path / "tenants.yaml"
+    path.write_text(f"tenants: [{{name: ada, keys: [{ADA}], quotas: {{requests_per_minute: 60}}}}]")
+    app = app_of(load("generic", {"tenants": {"file": str(path)}, "server": {"metrics_need_key": True}}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+def request(**headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw})
+
+
+def test_every_route_has_the_policy_that_it_should() -> None:
+    open_routes = {"/health", "/health/ready", "/health/live"}
+    for path, policy in policies(app_of(Settings())).items():
+        expected = "public" if path in open_routes else "metrics_reader" if path == "/metrics" else "with_key"
+        assert policy == expected or (policy == "public" and path == "/version"), path
+
+
+def test_the_admin_routes_have_theirs() -> None:
+    at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
+    admin = build_admin_app(Controls(at.tenants, at.quotas, at.desk, lambda: None, lambda: at.gate.state, lambda: 0))
+    assert set(policies(admin)) == {"/admin/reload", "/admin/tenants", "/admin/drain"}
+    assert set(policies(admin).values()) == {"local_tool"}
+
+
+@pytest.mark.parametrize("declared", [[], [PUBLIC, WITH_KEY]], ids=["none", "two"])
+def test_an_app_with_a_route_without_one_policy_is_not_built(declared: list[object]) -> None:
+    router = APIRouter()
+    router.add_api_route("/secret", lambda: None, dependencies=declared)
+    app = FastAPI(redoc_url=None)
+    app.include_router(router)
+    with pytest.raises(RuntimeError, match="/secret must have one auth policy"):
+        check_policies(app)
+
+
+def test_nor_is_one_with_something_mounted() -> None:
+    app = FastAPI(redoc_url=None)
+    app.mount("/inner", FastAPI())
+    with pytest.raises(RuntimeError, match="/inner"):
+        check_policies(app)
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"authorization": "Bearer k"}, "k"),
+        ({"authorization": "bearer  k "}, "k"),
+        ({"x_api_key": "k"}, "k"),
+        ({"api_key": "k"}, "k"),
+        ({"authorization": "Bearer k", "x_api_key": "other"}, "k"),
+        ({"authorization": "Bearer ", "x_api_key": "k"}, "k"),
+        ({"authorization": "Basic Zm9vOmJhcg=="}, None),
+        ({"authorization": "k"}, None),
+        ({}, None),
+    ],
+)
+def test_where_a_key_may_be(headers: dict[str, str], key: str | None) -> None:
+    assert api_key(request(**headers)) == key
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/v1//../v1/models", "/metrics"])
+async def test_a_key_is_asked_for(client: httpx.AsyncClient, path: str) -> None:
+    for headers in ({}, {"authorization": "Bearer sk-wrong-0123456789"}, {"host": "test/health"}):
+        answer = await client.get(path, headers=headers)
+        assert answer.status_code in (401, 404), path
+        if answer.status_code == 401:
+            assert answer.headers["www-authenticate"] == "Bearer"
+            error = answer.json()["error"]
+            assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
+            assert "sk-wrong" not in answer.text
+    assert (await client.get("/metrics")).status_code == 401
+
+
+async def test_a_refusal_comes_before_the_body_is_looked_at(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/chat/completions", content=b"not json")
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/health/live", "/openapi.json", "/docs"])
+async def test_what_is_public_needs_none(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code in (200, 503)
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
+async def test_a_key_opens_and_the_answer_tells_the_limits(client: httpx.AsyncClient, header: str) -> None:
+    answer = await client.get("/v1/models", headers={header: f"Bearer {ADA}" if header == "authorization" else ADA})
+    assert answer.status_code == 200
+    assert answer.headers["x-ratelimit-limit-requests"] == "60"
+    missing = await client.get("/v1/models/none", headers={"x-api-key": ADA})
+    assert (missing.status_code, missing.headers["x-ratelimit-limit-requests"]) == (404, "60")
+
+
+async def test_without_a_file_any_key_does() -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app_of(Settings())), base_url="http://test") as client:
+        for headers in ({}, {"authorization": "Bearer none"}):
+            assert (await client.get("/v1/models", headers=headers)).status_code == 200
+        assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_a_web_page_does_not_reach_the_admin_port() -> None:
+    at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
+    drained: list[bool] = []
+    admin = build_admin_app(
+        Controls(at.tenants, at.quotas, at.desk, lambda: drained.append(True), lambda: at.gate.state, lambda: 0)
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(admin), base_url="http://test") as client:
+        for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            refused = await client.post("/admin/drain", headers=headers)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+        assert drained == []
+        assert (await client.post("/admin/drain")).status_code == 202
+        assert drained == [True]
+
+
+def test_the_policies_are_the_ones_that_are_known() -> None:
+    assert {policy.__name__ for policy in auth._POLICIES if policy} == {
+        "public",
+        "with_key",
+        "metrics_reader",
+        "local_tool",
+    }
