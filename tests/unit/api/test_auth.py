@@ -47,7 +47,7 @@ def test_every_route_has_the_policy_that_it_should() -> None:
 def test_the_admin_routes_have_theirs() -> None:
     at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
     admin = build_admin_app(Controls(at.tenants, at.quotas, at.desk, lambda: None, lambda: at.gate.state, lambda: 0))
-    assert set(policies(admin)) == {"/admin/reload", "/admin/tenants", "/admin/drain"}
+    assert set(policies(admin)) == {"/admin/reload", "/admin/tenants", "/admin/drain", "/admin/queue"}
     assert set(policies(admin).values()) == {"local_tool"}
 
 
