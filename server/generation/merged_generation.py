@@ -5,35 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from itertools import repeat
 
 from server.generation.errors import RequestFailed
 from server.generation.events import Batch
 from server.generation.generation import Generation, Usage
+from server.generation.ports import Permit
 
 
 class MergedGeneration:
     """Behaves as one Generation whose answers are those of all parts, in their order.
 
-    Each part keeps its own permit and ends it; when one fails, the others are closed with the same outcome.
+    A part may still wait for its place in the engine while others run: `parts` are its submissions, `answers` says how
+    many each has. Each part keeps its own permit and ends it; when one fails, the others are closed with the same
+    outcome.
     """
 
-    def __init__(self, parts: Sequence[Generation]) -> None:
+    def __init__(
+        self, parts: Sequence[asyncio.Future[Generation]], permits: Sequence[Permit], answers: Sequence[int]
+    ) -> None:
         self._parts = list(parts)
-        self._first_answer: list[int] = []
-        answers = 0
-        for part in self._parts:
-            self._first_answer.append(answers)
-            answers += len(part.finish_reasons)
+        self._permits = list(permits)
+        self._answers = list(answers)
 
     @property
     def finish_reasons(self) -> list[str | None]:
         """How each answer ended, part after part."""
-        return [reason for part in self._parts for reason in part.finish_reasons]
+        found: list[str | None] = []
+        for part, answers in zip(self._parts, self._answers, strict=True):
+            running = _begun(part)
+            found += [None] * answers if running is None else running.finish_reasons
+        return found
 
     @property
     def usage(self) -> Usage:
         """The parts' token counts, summed."""
-        usages = [part.usage for part in self._parts]
+        usages = [running.usage for part in self._parts if (running := _begun(part)) is not None]
         return Usage(
             prompt=sum(usage.prompt for usage in usages),
             cached=sum(usage.cached for usage in usages),
@@ -67,21 +74,41 @@ class MergedGeneration:
         """Closes every part that has not ended by itself, also where closing another one fails; raises the first such
         failure.
         """
-        closed = await asyncio.gather(*(part.close(outcome) for part in self._parts), return_exceptions=True)
+        closed = await asyncio.gather(
+            *map(self._close, range(len(self._parts)), repeat(outcome)), return_exceptions=True
+        )
         for failure in closed:
             if isinstance(failure, BaseException):
                 raise failure
 
+    async def _close(self, index: int, outcome: str) -> None:
+        part = self._parts[index]
+        if not part.done():
+            part.cancel()
+            await asyncio.wait({part})
+        running = _begun(part)
+        if running is not None:
+            await running.close(outcome)
+        else:
+            self._permits[index].end(outcome)
+
     async def _read(self, index: int, into: asyncio.Queue[Batch | Exception | None]) -> None:
-        first = self._first_answer[index]
+        first = sum(self._answers[:index])
         try:
-            async with contextlib.aclosing(self._parts[index].events()) as batches:
+            # Shielded: it is `close` that takes back what was submitted.
+            running = await asyncio.shield(self._parts[index])
+            async with contextlib.aclosing(running.events()) as batches:
                 async for batch in batches:
                     await into.put(batch.of_answer(first + batch.answer))
         except Exception as error:  # noqa: BLE001 - handed over to whoever reads
             await into.put(error)
         else:
             await into.put(None)
+
+
+def _begun(part: asyncio.Future[Generation]) -> Generation | None:
+    """The running generation of a part that has entered the engine."""
+    return part.result() if part.done() and not part.cancelled() and part.exception() is None else None
 
 
 async def _end(readers: Sequence[asyncio.Task[None]]) -> None:

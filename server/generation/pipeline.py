@@ -35,6 +35,10 @@ class Defaults:
     effort_budgets: Mapping[str, int | None]
 
 
+# How long a request of several prompts waits for all of them to be taken, so that a refusal has its true status.
+_TOGETHER_SECONDS = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A request for the engine whose cost is known: all that is left is to let it in.
@@ -155,14 +159,24 @@ class Pipeline:
     async def submit_all(
         self, request_id: str, prepared: Sequence[Prepared], permits: Sequence[Permit]
     ) -> RunningGeneration:
-        """Hands all requests to the engine, or none; each has its own permit. Raises as `submit` does."""
-        # At once, since each may have to wait for its place.
+        """Hands all requests to the engine; each has its own permit. Raises as `submit` does, none is running then.
+
+        Where there is not room for all at once, it returns with some that run and others that wait; a failure of those
+        comes with the events.
+        """
+        # At once, since who runs must be read, and leave, for who waits to enter.
         submitting = [
             asyncio.ensure_future(self.submit(f"{request_id}-{index}", each, permit))
             for index, (each, permit) in enumerate(zip(prepared, permits, strict=True))
         ]
+        if len(submitting) == 1:
+            return await submitting[0]
         try:
-            running = await asyncio.gather(*submitting)
+            await asyncio.wait(submitting, timeout=_TOGETHER_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait(submitting, return_when=asyncio.FIRST_COMPLETED)
+            for each_done in submitting:
+                if each_done.done():
+                    each_done.result()
         except BaseException:
             for each_submitting in submitting:
                 each_submitting.cancel()
@@ -170,7 +184,7 @@ class Pipeline:
             started = [each for each in ended if isinstance(each, Generation)]
             await asyncio.gather(*(generation.free() for generation in started), return_exceptions=True)
             raise
-        return running[0] if len(running) == 1 else MergedGeneration(running)
+        return MergedGeneration(submitting, permits, [each.order.answers for each in prepared])
 
     async def prompt_tokens(self, conversation: Conversation) -> Sequence[int]:
         """The token ids that the conversation would be prefilled with. Raises InvalidRequest."""

@@ -59,7 +59,13 @@ def merged(*streams: Stream, answers: int = 1) -> tuple[MergedGeneration, list[P
         Generation(stream, PlainText, permit, Prompt(None, 10, thinking=False), None, answers=answers)
         for stream, permit in zip(streams, permits, strict=True)
     ]
-    return MergedGeneration(parts), permits
+    return MergedGeneration([entered(part) for part in parts], permits, [answers] * len(parts)), permits
+
+
+def entered(part: Generation) -> asyncio.Future[Generation]:
+    future = asyncio.get_running_loop().create_future()
+    future.set_result(part)
+    return future
 
 
 async def test_answers_keep_their_place_and_counts_are_summed() -> None:
@@ -127,3 +133,30 @@ async def test_a_defect_in_closing_one_does_not_keep_the_others_open() -> None:
         await running.close()
     assert other.closed == 1
     assert [permit.outcome for permit in permits] == ["client_gone"] * 2
+
+
+async def test_who_waits_for_a_place_joins_once_others_have_left() -> None:
+    permits = [Permit(), Permit()]
+    prompt = Prompt(None, 10, thinking=False)
+    streams = [Stream(delta("a", "stop")), Stream(delta("b", "stop"))]
+    parts = [
+        Generation(stream, PlainText, permit, prompt, None) for stream, permit in zip(streams, permits, strict=True)
+    ]
+    later: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+    running = MergedGeneration([entered(parts[0]), later], permits, [1, 1])
+    assert running.finish_reasons == [None, None]
+    events = running.events()
+    assert (await anext(events)).answer == 0
+    later.set_result(parts[1])
+    assert [batch.answer async for batch in events] == [1]
+    assert running.finish_reasons == ["stop", "stop"]
+    assert running.usage.prompt == 20
+
+
+async def test_who_still_waits_is_taken_back_when_the_client_leaves() -> None:
+    permit = Permit()
+    later: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+    running = MergedGeneration([later], [permit], [1])
+    await running.close()
+    assert later.cancelled()
+    assert permit.outcome == "client_gone"
