@@ -159,9 +159,7 @@ def come_back(kind: str) -> Scenario:
         sources = [Source(f"tenant-{n}", steps(levels), CHAT, ANSWER) for n in range(10)]
         return merged(*(each.requests(seed, duration) for each in sources))
 
-    return Scenario(
-        f"come back: {kind}", replace(NODE, come_back=0.5 if kind == "half" else 1.0), requests, duration
-    )
+    return Scenario(f"come back: {kind}", replace(NODE, come_back=0.5 if kind == "half" else 1.0), requests, duration)
 
 
 TRACE_FILES = {
@@ -179,7 +177,7 @@ def replay(name: str, factor: float, folder: Path = TRACES, duration: float = SE
     if not (folder / file).exists():
         return None
     recorded = read(folder / file, most=4000)
-    rate = _trace_capacity(name, folder)
+    rate = trace_capacity(name, folder)
     start = recorded[0].at
 
     def requests(seed: int) -> list[Request]:
@@ -192,7 +190,7 @@ def replay(name: str, factor: float, folder: Path = TRACES, duration: float = SE
 
 
 @cache
-def _trace_capacity(name: str, folder: Path) -> float:
+def trace_capacity(name: str, folder: Path = TRACES) -> float:
     """Requests a second of the trace that the engine finishes when it always has enough of them."""
     file, read = TRACE_FILES[name]
     return _finished(NODE, [replace(each, at=0.0) for each in read(folder / file, most=1200)])
