@@ -13,7 +13,8 @@ from loadtest.simulation.results import Attempt, Results, Sample
 from loadtest.simulation.workload import Request
 from server.admission.policy.decisions import EngineReport
 from server.admission.policy.engine_model import StepCosts
-from server.admission.policy.parameters import EngineSize, Rules
+from server.admission.policy.parameters import Rules
+from server.generation.engine_state import EngineSize
 
 POLICIES = ("ours", "unbounded FCFS", "vLLM's caps")
 

@@ -177,7 +177,7 @@ def replay(name: str, factor: float, folder: Path = TRACES, duration: float = SE
     if not (folder / file).exists():
         return None
     recorded = read(folder / file, most=4000)
-    rate = _trace_capacity(name, folder)
+    rate = trace_capacity(name, folder)
     start = recorded[0].at
 
     def requests(seed: int) -> list[Request]:
@@ -190,7 +190,7 @@ def replay(name: str, factor: float, folder: Path = TRACES, duration: float = SE
 
 
 @cache
-def _trace_capacity(name: str, folder: Path) -> float:
+def trace_capacity(name: str, folder: Path = TRACES) -> float:
     """Requests a second of the trace that the engine finishes when it always has enough of them."""
     file, read = TRACE_FILES[name]
     return _finished(NODE, [replace(each, at=0.0) for each in read(folder / file, most=1200)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 
 from server.admission.classes import PriorityClass
-from server.admission.policy.appointments import Appointments
+from server.admission.policy.appointments import NOBODY, Appointments, Booked
 from server.admission.policy.decisions import Decisions, Eviction
 from server.admission.policy.engine_model import EngineModel, StepCosts
 from server.admission.policy.fair_queue import FairQueue, Line
@@ -416,7 +416,7 @@ class Controller:
             )
             raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE, message)
 
-    def _expect(self, now: float, ticket: Ticket, booked: tuple[float, float] = (0.0, 0.0)) -> Expected:
+    def _expect(self, now: float, ticket: Ticket, booked: Booked = NOBODY) -> Expected:
         above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
         queue = self.queues[ticket.priority]
         share = self._share(ticket.priority, now)
@@ -439,7 +439,16 @@ class Controller:
         # Half of its objective is left for what the forecast is wrong by.
         free_at = now + max(0.0, backlog - 0.5 * (objective or 0.0))
         seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output) / self.forecast.pace
-        return self.appointments.book(now, ticket.ask.fingerprint, free_at, seconds, ticket.order, ticket.tenant)
+        return self.appointments.book(
+            now,
+            ticket.ask.fingerprint,
+            free_at,
+            seconds,
+            first_try=ticket.order,
+            tenant=ticket.tenant,
+            weight=ticket.ask.weight,
+            patience=0.5 * (objective or 0.0),
+        )
 
     def _too_large(self, ticket: Ticket) -> TooLarge:
         blocks = self.size.footprint(ticket.prompt + ticket.max_tokens) // self.size.block_tokens * ticket.sequences

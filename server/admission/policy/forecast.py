@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from server.admission.policy.appointments import NOBODY, Booked
 from server.admission.policy.engine_model import EngineModel
 from server.admission.policy.fair_queue import FairQueue
 from server.admission.policy.room import Room
@@ -87,25 +88,25 @@ class Forecast:
         inside: int,
         *,
         blocked: bool,
-        booked: tuple[float, float] = (0.0, 0.0),
+        booked: Booked = NOBODY,
     ) -> Expected:
         """What a ticket that is not yet counted in its `queue` has to expect; `above` are the classes before it.
 
         `inside` is how many wait or are being rendered, `blocked` whether one of those did not fit when that was last
         looked at: who came a moment ago is no queue yet. Of its own class at most its fair part is ahead of it: what
         its tenant has waiting, while every other tenant takes as much for its weight. Looks at the engine as it will
-        be when the ticket enters: full, if it waits. `booked` are engine seconds of others who are expected to come
-        first: of all, and of its tenant.
+        be when the ticket enters: full, if it waits. `booked` are others who are expected to come
+        first.
         """
         line = queue.line(ticket)
         room = self._room
         crowded = room.sequences + inside + ticket.sequences > room.sequence_limit * share
         blocked = blocked or (crowded and bool(room.running)) or bool(room.obstacle(ticket, share))
         higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
-        weight = queue.weight + (0.0 if line.waiting else line.weight)
+        weight = max(queue.weight + (0.0 if line.waiting else line.weight), booked.weight)
         own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
-        everyone = self.engine_seconds(queue.uncached, queue.output) + booked[0] / self.bias
-        ahead = higher + min(everyone, (own + booked[1] / self.bias) * weight / line.weight)
+        everyone = self.engine_seconds(queue.uncached, queue.output) + booked.seconds / self.bias
+        ahead = higher + min(everyone, (own + booked.own / self.bias) * weight / line.weight)
         work = ahead + self._next_leave() if blocked else 0.0
         coming = queue.uncached + sum(each.uncached for each in above)
         return Expected(work * self.bias, self.prefill(ticket, coming), work)
