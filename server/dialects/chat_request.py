@@ -15,12 +15,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from server.dialects.chat_messages import MessageIn, ToolIn, to_message, to_tool
 from server.dialects.chat_options import (
     ChatTemplateArgumentsIn,
+    ProcessorArgumentsIn,
     ResponseFormatIn,
     StreamOptionsIn,
     StructuredOutputsIn,
     ToolChoiceIn,
     to_structure,
     to_tool_choice,
+    with_processor_arguments,
 )
 from server.dialects.limits import Limits
 from server.generation.conversation import Conversation, Sampling, Structure
@@ -124,6 +126,9 @@ class ChatRequest(BaseModel):
     chat_template_kwargs: ChatTemplateArgumentsIn | None = _option("`enable_thinking` and others of the template's.")
     continue_final_message: bool | None = _option("Goes on with the last message, which must be the assistant's.")
     add_generation_prompt: bool | None = _option("False only with `continue_final_message`.")
+    mm_processor_kwargs: ProcessorArgumentsIn | None = _option(
+        "`min_pixels`, `max_pixels` of images; `fps` or `num_frames` of videos."
+    )
     cache_salt: str | None = _option(
         "Only requests of the same salt share cached prefixes.", min_length=1, max_length=256
     )
@@ -150,7 +155,6 @@ class ChatRequest(BaseModel):
     best_of: Refused = _refused("Ask for `n` answers and choose.")
     use_beam_search: Refused = _refused("The engine draws token by token.")
     prompt_logprobs: Refused = _refused("They would cost other requests their speed.")
-    mm_processor_kwargs: Refused = _refused("The server bounds images itself.")
     chat_template: Refused = _refused("The template is the server's.")
     documents: Refused = _refused("Put them into a message.")
 
@@ -186,7 +190,11 @@ def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:
         if (value := getattr(request, name)) is not None
     }
     return Conversation(
-        messages=tuple(to_message(index, message) for index, message in enumerate(request.messages)),
+        messages=with_processor_arguments(
+            tuple(to_message(index, message) for index, message in enumerate(request.messages)),
+            request.mm_processor_kwargs,
+            limits,
+        ),
         tools=tools,
         tool_choice=to_tool_choice(
             request.tool_choice, request.parallel_tool_calls, frozenset(tool.name for tool in tools)

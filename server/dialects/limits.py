@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most messages and tools in one request, and the largest schema or grammar for its answer, in bytes of JSON."""
+    """Most messages and tools in one request, the largest schema or grammar for its answer, in bytes of JSON, and the
+    most frames of a video.
+    """
 
     messages: int
     tools: int
     schema_bytes: int
+    video_frames: int = 768

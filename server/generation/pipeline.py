@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.generation.conversation import Conversation, Sampling
+from server.generation.conversation import Conversation, Sampling, VideoPart
 from server.generation.errors import ContextTooLong, InvalidRequest
 from server.generation.generation import Generation
 from server.generation.output_parser import OutputParser
-from server.generation.ports import Engine, ImageDecoder, Order, Permit, Prompt
+from server.generation.ports import Engine, MediaDecoder, Order, Permit, Prompt
 from server.generation.template_messages import template_messages
 
 
@@ -26,13 +26,14 @@ class Defaults:
     sampling_thinking: Sampling
     sampling_direct: Sampling
     max_images: int
+    max_videos: int
     effort_budgets: Mapping[str, int | None]
 
 
 class Pipeline:
     """Prepares a conversation, hands it to the engine and returns the running generation."""
 
-    def __init__(self, engine: Engine, decoder: ImageDecoder, defaults: Defaults) -> None:
+    def __init__(self, engine: Engine, decoder: MediaDecoder, defaults: Defaults) -> None:
         self._engine = engine
         self._decoder = decoder
         self._defaults = defaults
@@ -71,14 +72,11 @@ class Pipeline:
         )
 
     async def _prepare(self, conversation: Conversation, thinking: bool) -> Prompt:
-        images = conversation.images
-        if len(images) > self._defaults.max_images:
-            raise InvalidRequest(
-                f"This request has {len(images)} images; at most {self._defaults.max_images} are allowed.",
-                param="messages",
-                code="too_many_images",
-            )
-        decoded = dict(zip(images, await self._decoder.decode(images), strict=True))
+        media = conversation.media
+        videos = sum(isinstance(part, VideoPart) for part in media)
+        _bound(len(media) - videos, self._defaults.max_images, "images")
+        _bound(videos, self._defaults.max_videos, "videos")
+        decoded = dict(zip(media, await self._decoder.decode(media), strict=True))
         arguments: dict[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
         if conversation.continue_final:
             arguments |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -107,6 +105,13 @@ class Pipeline:
                 param=conversation.max_tokens_param,
             )
         return wanted
+
+
+def _bound(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise InvalidRequest(
+            f"This request has {count} {what}; at most {most} are allowed.", param="messages", code=f"too_many_{what}"
+        )
 
 
 def thinking_and_budget(conversation: Conversation, defaults: Defaults) -> tuple[bool, int | None]:

@@ -83,8 +83,8 @@ CASES: dict[str, tuple[Any, int, str, str | None]] = {
     "video": (
         body([{"type": "text", "text": "x"}, {"type": "video_url", "video_url": {"url": "data:,"}}]),
         400,
-        "invalid_value",
-        "messages[0].content[1].type",
+        "invalid_video",
+        "messages[0].content[1].video_url.url",
     ),
     "tool without name": (tools({}), 400, "missing_required_parameter", "tools[0].function.name"),
     "tool with a bad name": (tools({"name": "a b"}), 400, "invalid_value", "tools[0].function.name"),
