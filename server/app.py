@@ -34,7 +34,8 @@ from server.generation.conversation import Sampling
 from server.generation.pipeline import Defaults, Pipeline
 from server.generation.ports import Engine
 from server.media.fetch import Fetcher, FetchPolicy
-from server.media.images import ImageDecoder
+from server.media.images import MediaDecoder
+from server.media.videos import VideoDecoder, VideoLimits
 from server.settings import AdmissionSettings, SamplingSettings, Settings
 from server.telemetry.metrics import IN_FLIGHT, REQUESTS
 
@@ -66,6 +67,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
             prompts=limits.prompts,
             tokenize_bytes=limits.tokenize_bytes,
             detokenize_tokens=limits.detokenize_tokens,
+            video_frames=limits.video_frames,
         ),
         body_bytes=limits.body_bytes,
         body_values=limits.body_values,
@@ -84,14 +86,16 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
 def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
     """Gives the service its engine and opens the gate."""
     limits, media, generation = settings.limits, settings.media, settings.generation
-    decoder = ImageDecoder(
+    fetcher = _fetcher(settings)
+    decoder = MediaDecoder(
         max_bytes=limits.image_bytes,
         max_pixels=limits.image_pixels,
         request_pixels=limits.request_pixels,
         shown_pixels={"low": media.detail.low, "auto": media.detail.auto, "high": media.detail.high},
         threads=limits.decode_threads,
-        fetcher=_fetcher(settings),
+        fetcher=fetcher,
         fetched_bytes=media.fetch_request_bytes,
+        videos=_video_decoder(settings, fetcher),
     )
     defaults = Defaults(
         thinking=generation.thinking,
@@ -99,6 +103,7 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
         sampling_thinking=_sampling(generation.sampling_thinking),
         sampling_direct=_sampling(generation.sampling_direct),
         max_images=limits.images,
+        max_videos=limits.videos,
         effort_budgets=generation.effort_budgets,
     )
     service.max_model_len = engine.max_model_len
@@ -152,7 +157,26 @@ def _fetcher(settings: Settings) -> Fetcher | None:
             seconds=media.fetch_seconds,
             redirects=media.fetch_redirects,
             at_once=media.fetch_at_once,
+            max_video_bytes=settings.limits.video_bytes,
         )
+    )
+
+
+def _video_decoder(settings: Settings, fetcher: Fetcher | None) -> VideoDecoder:
+    limits, video = settings.limits, settings.media.video
+    return VideoDecoder(
+        VideoLimits(
+            max_bytes=limits.video_bytes,
+            max_seconds=limits.video_seconds,
+            max_frame_pixels=limits.video_frame_pixels,
+            max_frames=limits.video_frames,
+            pixels=video.pixels,
+            seconds=video.decode_seconds,
+            memory_bytes=video.decode_memory_bytes,
+        ),
+        fps=video.fps,
+        at_once=video.decode_at_once,
+        fetcher=fetcher,
     )
 
 

@@ -84,6 +84,17 @@ class LimitSettings(_Section):
         67_108_864, ge=1, description="Most pixels of all images of one request, counted before they are made smaller."
     )
     decode_threads: int = Field(2, ge=1, description="Threads that decode images.")
+    videos: int = Field(1, ge=0, description="Most videos in one request.")
+    video_bytes: int = Field(
+        48 * 2**20, ge=1, description="Largest encoded video in bytes; in a data: URL `body_bytes` comes first."
+    )
+    video_seconds: float = Field(600.0, gt=0, description="Longest video in seconds.")
+    video_frames: int = Field(
+        768, ge=2, description="Most frames that are sampled from a video; from a longer one they are farther apart."
+    )
+    video_frame_pixels: int = Field(
+        8_847_360, ge=1, description="Largest frame of a video in pixels, checked before it is decoded: 4096x2160."
+    )
 
 
 class DetailSettings(_Section):
@@ -94,8 +105,24 @@ class DetailSettings(_Section):
     high: int = Field(16_777_216, ge=1, description="Pixels of an image with `detail` high.")
 
 
+class VideoSettings(_Section):
+    """How videos are sampled and decoded; the first two are what Qwen3.5 was trained with."""
+
+    fps: float = Field(2.0, gt=0, le=60, description="Frames that are sampled from each second.")
+    pixels: int = Field(
+        25_165_824,
+        ge=2048,
+        description="Pixels of all frames together, to which they are made smaller; a token is 2 frames of 32x32.",
+    )
+    decode_seconds: float = Field(20.0, gt=0, description="Longest decoding of one video, and longest wait for it.")
+    decode_memory_bytes: int = Field(
+        2 * 2**30, ge=2**28, description="Address space of a process that decodes a video."
+    )
+    decode_at_once: int = Field(2, ge=1, description="Most videos decoded at a time, each in a process of its own.")
+
+
 class MediaSettings(_Section):
-    """Whether and how images are fetched from http(s) addresses, and how large the model sees them."""
+    """Whether and how images and videos are fetched from http(s) addresses, and how large the model sees them."""
 
     fetch: Literal["off", "hosts", "public"] = Field(
         "off",
@@ -113,6 +140,7 @@ class MediaSettings(_Section):
     fetch_request_bytes: int = Field(64 * 2**20, ge=1, description="Most bytes fetched for one request.")
     fetch_at_once: int = Field(64, ge=1, description="Most fetches of the whole daemon at a time; others wait.")
     detail: DetailSettings = DetailSettings()
+    video: VideoSettings = VideoSettings()
 
     @field_validator("fetch", mode="before")
     @classmethod

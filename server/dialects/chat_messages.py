@@ -13,8 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from server.generation.conversation import ImagePart, Message, Part, Role, TextPart, Tool, ToolCall
+from server.generation.conversation import ImagePart, Message, Part, Role, TextPart, Tool, ToolCall, VideoPart
 from server.generation.errors import InvalidRequest
+
+# Who shows images: the template raises for a system message, and the assistant only speaks.
+_SEEING = ("user", "tool")
 
 _NAME = r"^[a-zA-Z0-9_.:-]{1,128}$"
 _MOST_PARTS = 1024
@@ -59,9 +62,27 @@ class ImagePartIn(Wire):
 
     type: Literal["image_url"]
     image_url: ImageUrlIn
+    min_pixels: int | None = Field(None, ge=0)
+    max_pixels: int | None = Field(None, ge=1)
 
 
-PartIn = Annotated[TextPartIn | RefusalPartIn | ImagePartIn, Field(discriminator="type")]
+class VideoUrlIn(Wire):
+    """Where a video is: a data URL or, if the server fetches, an http(s) address."""
+
+    url: str
+
+
+class VideoPartIn(Wire):
+    """A video part of a message, of which `fps` frames a second are looked at. Other fields as for images."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Literal["video_url"]
+    video_url: VideoUrlIn
+    fps: float | None = Field(None, gt=0, le=60)
+
+
+PartIn = Annotated[TextPartIn | RefusalPartIn | ImagePartIn | VideoPartIn, Field(discriminator="type")]
 # The first wrong part is told; to collect all of thousands would take seconds.
 PartsIn = Annotated[list[PartIn], Field(fail_fast=True, max_length=_MOST_PARTS)]
 
@@ -153,6 +174,8 @@ def to_message(index: int, message: Any) -> Message:
     """The message in the core's terms; `index` is its place, for errors."""
     role: Role = "system" if message.role == "developer" else message.role
     content = _content(message.content, f"messages[{index}].content")
+    if role not in _SEEING:
+        _refuse_media(content, index, message.role)
     if not isinstance(message, AssistantMessageIn):
         return Message(role, content, tool_call_id=getattr(message, "tool_call_id", None))
     reasoning = message.reasoning if message.reasoning is not None else message.reasoning_content
@@ -192,13 +215,29 @@ def _content(content: str | list[Any] | None, param: str) -> str | tuple[Part, .
     return tuple(_part(part, f"{param}[{index}]") for index, part in enumerate(content))
 
 
+def _refuse_media(content: str | tuple[Part, ...], index: int, role: str) -> None:
+    for place, part in enumerate(content):
+        if isinstance(part, ImagePart | VideoPart):
+            raise InvalidRequest(
+                f"A message with the role {role!r} can hold text only; show images and videos in a user's message or a "
+                "tool's.",
+                param=f"messages[{index}].content[{place}]",
+            )
+
+
 def _part(part: Any, param: str) -> Part:
-    if isinstance(part, ImagePartIn):
+    if isinstance(part, ImagePartIn | VideoPartIn):
         for name, value in (part.model_extra or {}).items():
             # A `uuid` would be the image's key in the engine's cache, where it can name someone else's image.
-            if value is not None and (name in ("uuid", "image_pil") or name.endswith("_embeds")):
+            if value is not None and (name in ("uuid", "image_pil", "video") or name.endswith("_embeds")):
                 raise InvalidRequest(f"The part {param} has `{name}`, which is not taken.", param=f"{param}.{name}")
-        return ImagePart(part.image_url.url, f"{param}.image_url.url", part.image_url.detail or "auto")
+    if isinstance(part, VideoPartIn):
+        return VideoPart(part.video_url.url, f"{param}.video_url.url", part.fps)
+    if isinstance(part, ImagePartIn):
+        least, most = part.min_pixels, part.max_pixels
+        if least is not None and most is not None and least > most:
+            raise InvalidRequest(f"The part {param} asks for more pixels at least than at most.", param=param)
+        return ImagePart(part.image_url.url, f"{param}.image_url.url", part.image_url.detail or "auto", least, most)
     return TextPart(part.refusal if isinstance(part, RefusalPartIn) else part.text)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.dialects.chat_messages import Wire
-from server.generation.conversation import Structure, ToolChoice
+from server.dialects.limits import Limits
+from server.generation.conversation import ImagePart, Message, Part, Structure, ToolChoice, VideoPart
 from server.generation.errors import InvalidRequest
 
 # A schema or grammar is compiled before it runs; what is larger than this takes longer than anyone waits.
@@ -32,6 +34,54 @@ class ChatTemplateArgumentsIn(BaseModel):
     enable_thinking: bool | None = None
     preserve_thinking: bool | None = None
     add_vision_id: bool | None = None
+
+
+class ProcessorArgumentsIn(BaseModel):
+    """What of vLLM's multi-modal processor a request may set; we scale and sample, the processor gets no arguments."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    min_pixels: int | None = Field(None, ge=0)
+    max_pixels: int | None = Field(None, ge=1)
+    fps: float | None = Field(None, gt=0, le=60)
+    num_frames: int | None = Field(None, ge=1)
+    # Model cards send it; frames are always sampled here.
+    do_sample_frames: Literal[True] | None = None
+
+
+def with_processor_arguments(
+    messages: tuple[Message, ...], given: ProcessorArgumentsIn | None, limits: Limits
+) -> tuple[Message, ...]:
+    """The messages with `mm_processor_kwargs` put on each image and video that says nothing itself.
+
+    Raises InvalidRequest where they contradict each other or are over a limit.
+    """
+    if given is None:
+        return messages
+    if given.fps is not None and given.num_frames is not None:
+        raise InvalidRequest(
+            "`fps` and `num_frames` both say how many frames to look at.", param="mm_processor_kwargs.num_frames"
+        )
+    if (given.num_frames or 0) > limits.video_frames:
+        raise InvalidRequest(
+            f"`num_frames` can be {limits.video_frames} at most.", param="mm_processor_kwargs.num_frames"
+        )
+    if given.max_pixels is not None and (given.min_pixels or 0) > given.max_pixels:
+        raise InvalidRequest("`min_pixels` is more than `max_pixels`.", param="mm_processor_kwargs.min_pixels")
+    return tuple(
+        message
+        if isinstance(message.content, str)
+        else replace(message, content=tuple(_processed(part, given) for part in message.content))
+        for message in messages
+    )
+
+
+def _processed(part: Part, given: ProcessorArgumentsIn) -> Part:
+    if isinstance(part, ImagePart) and part.min_pixels is None and part.max_pixels is None:
+        return replace(part, min_pixels=given.min_pixels, max_pixels=given.max_pixels)
+    if isinstance(part, VideoPart) and part.fps is None:
+        return replace(part, fps=given.fps, frames=given.num_frames)
+    return part
 
 
 class JsonSchemaIn(Wire):

@@ -7,7 +7,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from server.dialects.chat_messages import MessageIn, ToolIn, to_message, to_tool
-from server.dialects.chat_options import ChatTemplateArgumentsIn, ToolChoiceIn, to_tool_choice
+from server.dialects.chat_options import (
+    ChatTemplateArgumentsIn,
+    ProcessorArgumentsIn,
+    ToolChoiceIn,
+    to_tool_choice,
+    with_processor_arguments,
+)
 from server.dialects.decisions import Refused, ignored, option, refused
 from server.dialects.generation_request import GenerationRequest, bounded, to_form, to_sampling
 from server.dialects.limits import Limits
@@ -46,6 +52,10 @@ class ChatRequest(GenerationRequest):
     continue_final_message: bool | None = option("Goes on with the last message, which must be the assistant's.")
     add_generation_prompt: bool | None = option("False only with `continue_final_message`.")
 
+    mm_processor_kwargs: ProcessorArgumentsIn | None = option(
+        "`min_pixels`, `max_pixels` of images; `fps` or `num_frames` of videos."
+    )
+
     verbosity: str | None = ignored("The model knows no such switch.")
     prediction: dict[str, Any] | None = ignored("A hint that only speeds up.")
     modalities: list[Literal["text"]] | None = ignored("Only text can be made.")
@@ -58,7 +68,6 @@ class ChatRequest(GenerationRequest):
     function_call: Refused = refused("OpenAI's old form; use `tool_choice`.")
     echo: Refused = refused("Belongs to completions.")
     best_of: Refused = refused("Ask for `n` answers and choose.")
-    mm_processor_kwargs: Refused = refused("The server bounds images itself.")
     chat_template: Refused = refused("The template is the server's.")
     documents: Refused = refused("Put them into a message.")
 
@@ -72,7 +81,11 @@ def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:
     tools = () if request.tool_choice == "none" else tuple(to_tool(tool) for tool in request.tools or ())
     max_tokens = request.max_completion_tokens or request.max_tokens
     return Conversation(
-        messages=tuple(to_message(index, message) for index, message in enumerate(request.messages)),
+        messages=with_processor_arguments(
+            tuple(to_message(index, message) for index, message in enumerate(request.messages)),
+            request.mm_processor_kwargs,
+            limits,
+        ),
         tools=tools,
         tool_choice=to_tool_choice(
             request.tool_choice, request.parallel_tool_calls, frozenset(tool.name for tool in tools)

@@ -6,6 +6,7 @@ import os
 from importlib import resources
 from typing import Any
 
+from server.engine.media_connector import NAME
 from server.settings import EMBEDDED, Settings
 
 
@@ -16,7 +17,7 @@ def engine_arguments(settings: Settings) -> dict[str, Any]:
         "served_model_name": settings.model.served_name,
         "max_model_len": settings.model.max_model_len,
         # More than a request may bring is refused before it gets here; vLLM's own default is 999.
-        "limit_mm_per_prompt": {"image": settings.limits.images, "video": 0},
+        "limit_mm_per_prompt": {"image": settings.limits.images, "video": settings.limits.videos},
         # A signal to the whole process group (Ctrl-C) must not abort what the daemon is draining.
         "shutdown_timeout": int(settings.server.drain_seconds) + 5,
         # Each step tells what it computed; admission learns the engine's speed from it.
@@ -51,3 +52,5 @@ def apply_environment(settings: Settings) -> None:
     """Sets what `engine_environment` says; a variable that the operator has set already is left alone."""
     for name, value in engine_environment(settings).items():
         os.environ.setdefault(name, value)
+    # Not for the operator to change: vLLM's own would fetch whatever address it is shown.
+    os.environ["VLLM_MEDIA_CONNECTOR"] = NAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
@@ -12,6 +12,7 @@ from server.engine.child_processes import prepare_children
 from server.engine.constraints import bound_by
 from server.engine.failures import translate
 from server.engine.logprobs import token_logprobs
+from server.engine.media_connector import ready, register
 from server.engine.sampling import sampling_params
 from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
@@ -20,7 +21,7 @@ from server.engine.texts import detokenize, raw_input, tokenize, vocabulary
 from server.engine.torchvision_ops import ensure
 from server.generation.engine_state import EngineSize
 from server.generation.errors import EngineDied, InvalidRequest
-from server.generation.ports import DecodedImage, EngineDelta, Order, Prompt
+from server.generation.ports import DecodedImage, DecodedVideo, EngineDelta, Order, Prompt
 from server.settings import Settings
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
@@ -116,16 +117,18 @@ class VllmEngine:
         if tools:
             arguments["tools"] = list(tools)
         try:
-            _, (engine_input,) = await self._llm.renderer.render_chat_async(
-                [[_with_media(message) for message in messages]],
-                ChatParams(chat_template_kwargs=arguments),
-                # The template writes every special token itself.
-                TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
-                prompt_extras=None if cache_salt is None else {"cache_salt": cache_salt},
-                # vLLM's other cache holds what it takes the engine to have been sent. A prompt that is only looked at,
-                # refused or left before it is sent would make every later request with its image fail.
-                skip_mm_cache=True,
-            )
+            with ready(_videos(messages)) as addresses:
+                left = iter(addresses)
+                _, (engine_input,) = await self._llm.renderer.render_chat_async(
+                    [[_with_media(message, left) for message in messages]],
+                    ChatParams(chat_template_kwargs=arguments),
+                    # The template writes every special token itself.
+                    TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
+                    prompt_extras=None if cache_salt is None else {"cache_salt": cache_salt},
+                    # vLLM's other cache holds what it takes the engine to have been sent. A prompt that is only looked
+                    # at, refused or left before it is sent would make every later request with its image fail.
+                    skip_mm_cache=True,
+                )
         except Exception as error:
             failure = translate(error)
             if isinstance(failure, InvalidRequest):
@@ -291,6 +294,7 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener])
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    register()
     config = AsyncEngineArgs(**_with_configs(engine_arguments(settings))).create_engine_config()
     phases.enter("engine process")
     llm = AsyncLLM.from_vllm_config(config, stat_loggers=[step_reporter(listeners)])
@@ -319,8 +323,21 @@ def _media_places(engine_input: Mapping[str, Any]) -> Mapping[int, str]:
     }
 
 
-def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message with each decoded image in the form that vLLM takes without fetching or decoding anything."""
+def _videos(messages: Sequence[Mapping[str, Any]]) -> list[DecodedVideo]:
+    return [
+        part["video"]
+        for message in messages
+        if not isinstance(message["content"], str)
+        for part in message["content"]
+        if part["type"] == "video"
+    ]
+
+
+def _with_media(message: Mapping[str, Any], videos: Iterator[str] | None = None) -> Mapping[str, Any]:
+    """The message with decoded images and videos in the form that vLLM takes without fetching or decoding anything.
+
+    `videos` gives the addresses of the conversation's videos in their order.
+    """
     from vllm.multimodal.media import MediaWithBytes
 
     if isinstance(message["content"], str):
@@ -330,11 +347,15 @@ def _with_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
         # The size goes into the cache key beside the bytes: `detail` makes several sizes of the same bytes.
         return MediaWithBytes(image.pixels, image.encoded, {"size": "x".join(map(str, image.pixels.size))})
 
-    parts = [
-        {"type": "image_pil", "image_pil": wrapped(part["image"])} if part["type"] == "image" else part
-        for part in message["content"]
-    ]
-    return {**message, "content": parts}
+    def part_for_vllm(part: Mapping[str, Any]) -> Mapping[str, Any]:
+        if part["type"] == "image":
+            return {"type": "image_pil", "image_pil": wrapped(part["image"])}
+        if part["type"] == "video":
+            assert videos is not None
+            return {"type": "video_url", "video_url": {"url": next(videos)}}
+        return part
+
+    return {**message, "content": [part_for_vllm(part) for part in message["content"]]}
 
 
 def _token_id(tokenizer: Any, token: str) -> int | None:

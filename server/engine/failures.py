@@ -23,7 +23,7 @@ def translate(error: Exception) -> Exception:
         message = str(error.args[0]) if error.args else str(error)
         if message.startswith("Failed to apply"):
             # vLLM's multimodal processor prints its inputs; what a stranger's image held is nobody's to read.
-            return InvalidRequest("The images of this request could not be processed.", code="invalid_image")
+            return InvalidRequest("The images or videos of this request could not be processed.", code="invalid_image")
         param = getattr(error, "parameter", None)
         if "context length" in message or "max_model_len" in message:
             return ContextTooLong(message, param="messages")

@@ -21,15 +21,31 @@ class TextPart:
 class ImagePart:
     """An image in a message, as the client named it; `param` is its place in the request, for errors.
 
-    `detail` is how closely the model should look at it.
+    `detail` is how closely the model should look at it; it is made larger or smaller to have `min_pixels` to
+    `max_pixels`.
     """
 
     url: str
     param: str
     detail: Detail = "auto"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
 
 
-Part = TextPart | ImagePart
+@dataclass(frozen=True, slots=True)
+class VideoPart:
+    """A video in a message, as the client named it; `param` is its place in the request, for errors.
+
+    `fps` frames of each second are looked at, or `frames` of the whole; with neither what the server is set to.
+    """
+
+    url: str
+    param: str
+    fps: float | None = None
+    frames: int | None = None
+
+
+Part = TextPart | ImagePart | VideoPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +159,12 @@ class Conversation:
     max_tokens_param: str = "max_tokens"
 
     @property
-    def images(self) -> tuple[ImagePart, ...]:
-        """Every image of the conversation in reading order."""
+    def media(self) -> tuple[ImagePart | VideoPart, ...]:
+        """Every image and video of the conversation in reading order."""
         return tuple(
             part
             for message in self.messages
             if not isinstance(message.content, str)
             for part in message.content
-            if isinstance(part, ImagePart)
+            if not isinstance(part, TextPart)
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.generation.conversation import Conversation, TextPart
+from server.generation.conversation import Conversation, TextPart, VideoPart
 from server.generation.raw_prompt import RawPrompt
 
-# Qwen3.5's tokenizer, on prose and code alike; an image of common size; what the template writes around a message.
+# Qwen3.5's tokenizer, on prose and code alike; an image and a short video of common size; what the template writes around a message.
 _CHARACTERS_PER_TOKEN = 3.5
 _IMAGE_TOKENS = 256
+_VIDEO_TOKENS = 4096
 _MESSAGE_TOKENS = 5
 
 
@@ -34,8 +35,8 @@ def guessed_tokens(conversation: Conversation) -> int:
             characters += len(message.content)
         else:
             characters += sum(len(part.text) for part in message.content if isinstance(part, TextPart))
-    images, messages = len(conversation.images), len(conversation.messages)
-    return int(characters / _CHARACTERS_PER_TOKEN) + images * _IMAGE_TOKENS + messages * _MESSAGE_TOKENS
+    shown = sum(_VIDEO_TOKENS if isinstance(part, VideoPart) else _IMAGE_TOKENS for part in conversation.media)
+    return int(characters / _CHARACTERS_PER_TOKEN) + shown + len(conversation.messages) * _MESSAGE_TOKENS
 
 
 def guessed_raw_tokens(raw: RawPrompt) -> int:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.generation.conversation import Conversation, Sampling
+from server.generation.conversation import Conversation, Sampling, VideoPart
 from server.generation.errors import ContextTooLong, InvalidRequest
 from server.generation.expectation import Expectation, guessed_raw_tokens, guessed_tokens
 from server.generation.generation import Generation, Parser
 from server.generation.merged_generation import MergedGeneration, RunningGeneration
 from server.generation.output_parser import OutputParser
 from server.generation.plain_text import PlainText
-from server.generation.ports import Engine, EngineStream, ImageDecoder, Order, Permit, Price, Prompt
+from server.generation.ports import Engine, EngineStream, MediaDecoder, Order, Permit, Price, Prompt
 from server.generation.raw_prompt import RawPrompt
 from server.generation.resumable import ResumableStream, resumable
 from server.generation.template_messages import template_messages
@@ -32,6 +32,7 @@ class Defaults:
     sampling_thinking: Sampling
     sampling_direct: Sampling
     max_images: int
+    max_videos: int
     effort_budgets: Mapping[str, int | None]
 
 
@@ -56,7 +57,7 @@ class Prepared:
 class Pipeline:
     """Prepares a conversation or raw prompts, hands them to the engine and returns the running generation."""
 
-    def __init__(self, engine: Engine, decoder: ImageDecoder, defaults: Defaults) -> None:
+    def __init__(self, engine: Engine, decoder: MediaDecoder, defaults: Defaults) -> None:
         self._engine = engine
         self._decoder = decoder
         self._defaults = defaults
@@ -204,14 +205,11 @@ class Pipeline:
         return await self._engine.detokenize(token_ids)
 
     async def _render(self, conversation: Conversation, thinking: bool) -> Prompt:
-        images = conversation.images
-        if len(images) > self._defaults.max_images:
-            raise InvalidRequest(
-                f"This request has {len(images)} images; at most {self._defaults.max_images} are allowed.",
-                param="messages",
-                code="too_many_images",
-            )
-        decoded = dict(zip(images, await self._decoder.decode(images), strict=True))
+        media = conversation.media
+        videos = sum(isinstance(part, VideoPart) for part in media)
+        _bound(len(media) - videos, self._defaults.max_images, "images")
+        _bound(videos, self._defaults.max_videos, "videos")
+        decoded = dict(zip(media, await self._decoder.decode(media), strict=True))
         arguments: dict[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
         if conversation.continue_final:
             arguments |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -250,6 +248,13 @@ class Pipeline:
                 param=wanted_param,
             )
         return wanted
+
+
+def _bound(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise InvalidRequest(
+            f"This request has {count} {what}; at most {most} are allowed.", param="messages", code=f"too_many_{what}"
+        )
 
 
 def thinking_and_budget(conversation: Conversation, defaults: Defaults) -> tuple[bool, int | None]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from PIL.Image import Image
 
-from server.generation.conversation import ImagePart, Sampling, Structure, Tool, ToolChoice
+from server.generation.conversation import ImagePart, Sampling, Structure, Tool, ToolChoice, VideoPart
 from server.generation.engine_state import EngineReport, EngineSize
 
 
@@ -21,6 +21,22 @@ class DecodedImage:
 
     pixels: Image
     encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedVideo:
+    """Frames of a video: RGB bytes of `frames` times `height` times `width` pixels.
+
+    They are the `indices` of its `total` frames, which follow each other `fps` times a second.
+    """
+
+    pixels: bytes
+    frames: int
+    height: int
+    width: int
+    fps: float
+    total: int
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +138,8 @@ class Engine(Protocol):
     ) -> Prompt:
         """Applies the chat template, tokenises and prepares images. Raises InvalidRequest.
 
-        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}`.
+        Messages are in OpenAI's form, but an image part is `{"type": "image", "image": DecodedImage}` and a video part
+        `{"type": "video", "video": DecodedVideo}`.
         """
 
     def extend(self, prompt: Prompt, made: Sequence[int], *, thinking: bool) -> Prompt:
@@ -146,11 +163,14 @@ class Engine(Protocol):
         """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied."""
 
 
-class ImageDecoder(Protocol):
-    """Turns what a client calls an image into pixels, safely."""
+class MediaDecoder(Protocol):
+    """Turns what a client calls an image or a video into pixels, safely."""
 
-    async def decode(self, images: Sequence[ImagePart]) -> Sequence[DecodedImage]:
-        """The pixels of all images of one request, in their order. Raises InvalidRequest that names a part."""
+    async def decode(self, parts: Sequence[ImagePart | VideoPart]) -> Sequence[DecodedImage | DecodedVideo]:
+        """The pixels of all images and videos of one request, in their order.
+
+        Raises InvalidRequest that names a part, or Unavailable.
+        """
 
 
 @dataclass(frozen=True, slots=True)

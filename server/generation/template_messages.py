@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from server.generation.conversation import Conversation, ImagePart, Message, TextPart
-from server.generation.ports import DecodedImage
+from server.generation.conversation import Conversation, ImagePart, Message, TextPart, VideoPart
+from server.generation.ports import DecodedImage, DecodedVideo
+
+Decoded = Mapping[ImagePart | VideoPart, DecodedImage | DecodedVideo]
 
 
-def template_messages(conversation: Conversation, images: Mapping[ImagePart, DecodedImage]) -> list[dict[str, Any]]:
-    """Messages for the chat template, each image part replaced by its decoded image.
+def template_messages(conversation: Conversation, media: Decoded) -> list[dict[str, Any]]:
+    """Messages for the chat template, each image or video part replaced by what was decoded from it.
 
     Qwen3.5's template refuses a system message anywhere but first, and more than one; clients send both. All system
     text is therefore merged, in order, into one leading message.
     """
     system = [_text(message) for message in conversation.messages if message.role == "system"]
-    rest = [_message(message, images) for message in conversation.messages if message.role != "system"]
+    rest = [_message(message, media) for message in conversation.messages if message.role != "system"]
     merged = "\n\n".join(text for text in system if text)
     return [{"role": "system", "content": merged}, *rest] if merged else rest
 
@@ -27,8 +29,8 @@ def _text(message: Message) -> str:
     return "\n".join(part.text for part in message.content if isinstance(part, TextPart))
 
 
-def _message(message: Message, images: Mapping[ImagePart, DecodedImage]) -> dict[str, Any]:
-    out: dict[str, Any] = {"role": message.role, "content": _content(message, images)}
+def _message(message: Message, media: Decoded) -> dict[str, Any]:
+    out: dict[str, Any] = {"role": message.role, "content": _content(message, media)}
     if message.role == "assistant":
         # Also where there was none: without it, the template would look for thinking in the text and lose some of it.
         out["reasoning"] = message.reasoning or ""
@@ -42,10 +44,14 @@ def _message(message: Message, images: Mapping[ImagePart, DecodedImage]) -> dict
     return out
 
 
-def _content(message: Message, images: Mapping[ImagePart, DecodedImage]) -> str | list[dict[str, Any]]:
+def _content(message: Message, media: Decoded) -> str | list[dict[str, Any]]:
     if isinstance(message.content, str):
         return message.content
-    return [
-        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image", "image": images[part]}
-        for part in message.content
-    ]
+    parts: list[dict[str, Any]] = []
+    for part in message.content:
+        if isinstance(part, TextPart):
+            parts.append({"type": "text", "text": part.text})
+        else:
+            kind = "video" if isinstance(part, VideoPart) else "image"
+            parts.append({"type": kind, kind: media[part]})
+    return parts

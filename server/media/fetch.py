@@ -14,16 +14,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Literal, Protocol
 
 import httpx
 
 from server.media.addresses import Address, is_own_network, is_public
 
-# Object stores serve what was uploaded without a type as one of the latter two.
-CONTENT_TYPES = frozenset(
-    {
-        *(
+Kind = Literal["image", "video"]
+
+# How object stores serve what was uploaded without a type.
+_UNTYPED = ("application/octet-stream", "binary/octet-stream")
+
+CONTENT_TYPES: Mapping[Kind, frozenset[str]] = {
+    "image": frozenset(
+        {
             "image/png",
             "image/apng",
             "image/jpeg",
@@ -32,14 +36,31 @@ CONTENT_TYPES = frozenset(
             "image/gif",
             "image/bmp",
             "image/x-ms-bmp",
-        ),
-        *("image/tiff", "application/octet-stream", "binary/octet-stream"),
-    }
-)
+            "image/tiff",
+            *_UNTYPED,
+        }
+    ),
+    "video": frozenset(
+        {
+            "video/mp4",
+            "video/x-m4v",
+            "video/quicktime",
+            "video/webm",
+            "video/x-matroska",
+            "video/matroska",
+            "video/avi",
+            "video/x-msvideo",
+            "video/3gpp",
+            "image/gif",
+            *_UNTYPED,
+        }
+    ),
+}
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HEADERS = {"user-agent": "qwend", "accept": "image/*", "accept-encoding": "identity", "connection": "close"}
+_HEADERS = {"user-agent": "qwend", "accept": "image/*, video/*", "accept-encoding": "identity", "connection": "close"}
 _REDIRECTS = (301, 302, 303, 307, 308)
+_A: Mapping[Kind, str] = {"image": "an image", "video": "a video"}
 # Of a name's addresses, how many are tried when connecting fails.
 _ADDRESSES_TRIED = 3
 
@@ -89,7 +110,8 @@ class FetchPolicy:
 
     `hosts` None means any host on a public address. Otherwise only these hosts, where `*.example.com` stands for every
     name below example.com; with `private_addresses` they may be on a private network too, but never on this machine.
-    `seconds` bounds a fetch as a whole, with its redirects and its wait for one of the `at_once` places.
+    `max_bytes` bounds an image and `max_video_bytes` a video. `seconds` bounds a fetch as a whole, with its redirects
+    and its wait for one of the `at_once` places.
     """
 
     hosts: Collection[str] | None
@@ -99,6 +121,7 @@ class FetchPolicy:
     seconds: float
     redirects: int
     at_once: int
+    max_video_bytes: int = 0
 
 
 class Fetcher:
@@ -129,11 +152,11 @@ class Fetcher:
             limits=httpx.Limits(max_connections=policy.at_once, max_keepalive_connections=0),
         )
 
-    async def fetch(self, url: str, budget: ByteBudget) -> bytes:
-        """The body behind `url`. Raises FetchFailed."""
+    async def fetch(self, url: str, budget: ByteBudget, kind: Kind = "image") -> bytes:
+        """The body behind `url`, which must be of that kind by its type. Raises FetchFailed."""
         try:
             async with asyncio.timeout(self._policy.seconds), self._places:
-                return await self._follow(url, budget)
+                return await self._follow(url, budget, kind)
         except TimeoutError:
             raise FetchFailed(f"could not be fetched within {self._policy.seconds:g} seconds") from None
         except httpx.TimeoutException:
@@ -145,10 +168,10 @@ class Fetcher:
         """Ends what is still open."""
         await self._transport.aclose()
 
-    async def _follow(self, address: str, budget: ByteBudget) -> bytes:
+    async def _follow(self, address: str, budget: ByteBudget, kind: Kind) -> bytes:
         url = _parse(address)
         for _ in range(self._policy.redirects + 1):
-            body, location = await self._hop(url, budget)
+            body, location = await self._hop(url, budget, kind)
             if location is None:
                 return body
             try:
@@ -157,12 +180,12 @@ class Fetcher:
                 raise FetchFailed("redirects to an address that is not valid") from None
         raise FetchFailed(f"redirects more than {self._policy.redirects} times")
 
-    async def _hop(self, url: httpx.URL, budget: ByteBudget) -> tuple[bytes, str | None]:
+    async def _hop(self, url: httpx.URL, budget: ByteBudget, kind: Kind) -> tuple[bytes, str | None]:
         """The body, or where the answer points to."""
         pinned = await self._checked_addresses(url)
         for number, address in enumerate(pinned, 1):
             try:
-                return await self._get(url, address, budget)
+                return await self._get(url, address, budget, kind)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 if number == len(pinned):
                     raise
@@ -190,7 +213,8 @@ class Fetcher:
         own = self._policy.hosts is not None and self._policy.private_addresses and is_own_network(address)
         return is_public(address) or own or address in self._extra
 
-    async def _get(self, url: httpx.URL, address: Address, budget: ByteBudget) -> tuple[bytes, str | None]:
+    async def _get(self, url: httpx.URL, address: Address, budget: ByteBudget, kind: Kind) -> tuple[bytes, str | None]:
+        max_bytes = self._max_bytes(kind)
         request = httpx.Request(
             "GET",
             url.copy_with(host=str(address), fragment=None),
@@ -206,29 +230,31 @@ class Fetcher:
             location = response.headers.get("location")
             if response.status_code in _REDIRECTS and location is not None:
                 return b"", location
-            self._check(response.status_code, response.headers)
+            self._check(response.status_code, response.headers, kind)
             body = bytearray()
             async for chunk in response.aiter_raw():
                 budget.take(len(chunk))
                 body += chunk
-                if len(body) > self._policy.max_bytes:
-                    raise FetchFailed(f"is larger than {self._policy.max_bytes} bytes")
+                if len(body) > max_bytes:
+                    raise FetchFailed(f"is larger than {max_bytes} bytes")
             return bytes(body), None
         finally:
             await response.aclose()
 
-    def _check(self, status: int, headers: Mapping[str, str]) -> None:
+    def _max_bytes(self, kind: Kind) -> int:
+        return self._policy.max_video_bytes if kind == "video" else self._policy.max_bytes
+
+    def _check(self, status: int, headers: Mapping[str, str], kind: Kind) -> None:
         if status != 200:
             raise FetchFailed(f"could not be fetched: its server answered with status {status}")
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in CONTENT_TYPES:
-            raise FetchFailed("is not an image: its server sent another content type")
-        # A compressed body could grow without bound when it is opened; nobody needs one around an image.
+        if headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT_TYPES[kind]:
+            raise FetchFailed(f"is not {_A[kind]}: its server sent another content type")
+        # A compressed body could grow without bound when it is opened; nobody needs one around images or video.
         if headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise FetchFailed("was sent compressed although that was not asked for")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._policy.max_bytes:
-            raise FetchFailed(f"is larger than {self._policy.max_bytes} bytes")
+        if length.isdecimal() and int(length) > self._max_bytes(kind):
+            raise FetchFailed(f"is larger than {self._max_bytes(kind)} bytes")
 
 
 def _trusted() -> ssl.SSLContext:

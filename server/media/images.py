@@ -1,22 +1,21 @@
-"""From the images that a request names to pixels: fetched or read from a data URL, then decoded in a few threads."""
+"""From the images and videos that a request names to pixels: fetched or read from a data URL, then decoded."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from server.generation.conversation import Detail, ImagePart
-from server.generation.errors import InvalidRequest
-from server.generation.ports import DecodedImage
-from server.media.fetch import ByteBudget, Fetcher, FetchFailed
+from server.generation.conversation import Detail, ImagePart, VideoPart
+from server.generation.ports import DecodedImage, DecodedVideo
+from server.media.fetch import ByteBudget, Fetcher
 from server.media.pixels import NotAnImage, PixelBudget, decode_pixels
+from server.media.sources import fetched, from_data_url, refused
+from server.media.videos import VideoDecoder
 
 
-class ImageDecoder:
-    """Decodes the images of requests.
+class MediaDecoder:
+    """Decodes the images of requests in a few threads, and hands their videos to `videos`.
 
     `max_bytes` bounds one encoded image, `max_pixels` its width times height and `request_pixels` the sum of those over
     a request, all read from headers. `shown_pixels` says for each `detail` to how many pixels an image is made smaller.
@@ -33,6 +32,7 @@ class ImageDecoder:
         threads: int,
         fetcher: Fetcher | None = None,
         fetched_bytes: int = 0,
+        videos: VideoDecoder | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
@@ -40,14 +40,18 @@ class ImageDecoder:
         self._shown_pixels = dict(shown_pixels)
         self._fetcher = fetcher
         self._fetched_bytes = fetched_bytes
+        self._videos = videos
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image-decode")
 
-    async def decode(self, images: Sequence[ImagePart]) -> list[DecodedImage]:
-        """The pixels of all images of one request, in their order. Raises InvalidRequest that names a part."""
-        if not images:
+    async def decode(self, parts: Sequence[ImagePart | VideoPart]) -> list[DecodedImage | DecodedVideo]:
+        """The pixels of all images and videos of one request, in their order.
+
+        Raises InvalidRequest that names a part, Unavailable where too many videos wait.
+        """
+        if not parts:
             return []
         bytes_left, pixels_left = ByteBudget(self._fetched_bytes), PixelBudget(self._request_pixels)
-        decoding = [asyncio.ensure_future(self._one(image, bytes_left, pixels_left)) for image in images]
+        decoding = [asyncio.ensure_future(self._one(part, bytes_left, pixels_left)) for part in parts]
         try:
             return await asyncio.gather(*decoding)
         finally:
@@ -58,45 +62,31 @@ class ImageDecoder:
     def close(self) -> None:
         """Lets the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._videos is not None:
+            self._videos.close()
 
-    async def _one(self, image: ImagePart, bytes_left: ByteBudget, pixels_left: PixelBudget) -> DecodedImage:
-        fetched = await self._fetched(image, bytes_left)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._decode, image, fetched, pixels_left
-        )
+    async def _one(
+        self, part: ImagePart | VideoPart, bytes_left: ByteBudget, pixels_left: PixelBudget
+    ) -> DecodedImage | DecodedVideo:
+        if isinstance(part, VideoPart):
+            if self._videos is None:
+                raise refused(part, "is not taken: this server takes no videos")
+            return await self._videos.decode(part, bytes_left)
+        body = await fetched(part, self._fetcher, bytes_left)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, part, body, pixels_left)
 
-    async def _fetched(self, image: ImagePart, bytes_left: ByteBudget) -> bytes | None:
-        """The image's bytes if it is behind an http(s) address."""
-        if not image.url[:8].lower().startswith(("http://", "https://")):
-            return None
-        if self._fetcher is None:
-            raise _refused(image, "is at an http(s) address; this server does not fetch images, send a data: URL")
-        try:
-            return await self._fetcher.fetch(image.url, bytes_left)
-        except FetchFailed as failed:
-            raise _refused(image, str(failed), code="invalid_image_url") from failed
-
-    def _decode(self, image: ImagePart, fetched: bytes | None, pixels_left: PixelBudget) -> DecodedImage:
-        encoded = self._data(image) if fetched is None else fetched
+    def _decode(self, image: ImagePart, body: bytes | None, pixels_left: PixelBudget) -> DecodedImage:
+        encoded = from_data_url(image, self._max_bytes) if body is None else body
         shown = self._shown_pixels[image.detail]
+        most = min(shown, image.max_pixels or shown)
         try:
-            pixels = decode_pixels(encoded, max_pixels=self._max_pixels, shown_pixels=shown, budget=pixels_left)
+            pixels = decode_pixels(
+                encoded,
+                max_pixels=self._max_pixels,
+                shown_pixels=most,
+                least_pixels=min(image.min_pixels or 0, most),
+                budget=pixels_left,
+            )
         except NotAnImage as error:
-            raise _refused(image, str(error)) from error.__cause__
+            raise refused(image, str(error)) from error.__cause__
         return DecodedImage(pixels, encoded)
-
-    def _data(self, image: ImagePart) -> bytes:
-        header, comma, payload = image.url.partition(",")
-        header = header.lower()
-        if not comma or not header.startswith("data:") or not header.endswith(";base64"):
-            raise _refused(image, "must be a data: URL with base64 content")
-        if len(payload) > self._max_bytes * 4 // 3 + 4:
-            raise _refused(image, f"is larger than {self._max_bytes} bytes")
-        try:
-            return base64.b64decode(payload, validate=True)
-        except (binascii.Error, ValueError):
-            raise _refused(image, "is not valid base64") from None
-
-
-def _refused(image: ImagePart, why: str, *, code: str = "invalid_image") -> InvalidRequest:
-    return InvalidRequest(f"The image at {image.param} {why}.", param=image.param, code=code)

@@ -36,8 +36,11 @@ class PixelBudget:
                 raise NotAnImage(f"brings the images of this request over {self._limit} pixels in total")
 
 
-def decode_pixels(encoded: bytes, *, max_pixels: int, shown_pixels: int, budget: PixelBudget) -> Image.Image:
-    """The first frame, upright, without transparency and made smaller until it has at most `shown_pixels`.
+def decode_pixels(
+    encoded: bytes, *, max_pixels: int, shown_pixels: int, budget: PixelBudget, least_pixels: int = 0
+) -> Image.Image:
+    """The first frame, upright, without transparency, of at most `shown_pixels` and about `least_pixels` or more.
+
 
     Nothing but pixels is left: no EXIF, no profile, no palette. Raises NotAnImage.
     """
@@ -50,7 +53,7 @@ def decode_pixels(encoded: bytes, *, max_pixels: int, shown_pixels: int, budget:
                 raise NotAnImage(f"is more than {_LONGEST_SIDES} times as long as it is wide")
             budget.take(width * height)
             upright: Any = ImageOps.exif_transpose(opened)
-            rgb = _shrunk(_on_white(upright), shown_pixels)
+            rgb = _grown(_shrunk(_on_white(upright), shown_pixels), least_pixels)
     except NotAnImage:
         raise
     except Image.DecompressionBombError:  # ours above, or Pillow's own for an even larger one
@@ -91,3 +94,13 @@ def _shrunk(image: Image.Image, pixels: int) -> Image.Image:
     small_width, small_height = max(1, int(width * scale)), max(1, int(height * scale))
     size = (min(small_width, _LONGEST_SIDES * small_height), min(small_height, _LONGEST_SIDES * small_width))
     return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _grown(image: Image.Image, pixels: int) -> Image.Image:
+    """The image in its own proportions, made larger if it has less than `pixels`."""
+    width, height = image.size
+    if width * height >= pixels:
+        return image
+    scale = math.sqrt(pixels / (width * height))
+    # Cut, not rounded: `pixels` may be the most that is allowed as well.
+    return image.resize((max(width, int(width * scale)), max(height, int(height * scale))), Image.Resampling.BICUBIC)

@@ -265,7 +265,8 @@ CASES: dict[str, Case] = {
     "embeddings": Case(short([{"type": "image_embeds", "image_embeds": "x"}]), param="messages[0].content[0].type"),
     "video": Case(
         short([{"type": "text", "text": "x"}, {"type": "video_url", "video_url": {"url": "data:,"}}]),
-        param="messages[0].content[1].type",
+        code="invalid_video",
+        param="messages[0].content[1].video_url.url",
     ),
     # Tools.
     "tool without name": Case(tools({}), code="missing_required_parameter", param="tools[0].function.name"),

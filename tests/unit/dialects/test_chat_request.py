@@ -171,12 +171,12 @@ def test_images_keep_their_place() -> None:
 @pytest.mark.parametrize(("given", "kept"), [(None, "auto"), ("auto", "auto"), ("low", "low"), ("high", "high")])
 def test_detail_is_kept(given: str | None, kept: str) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:x", "detail": given}}
-    (image,) = conversation(messages=[{"role": "user", "content": [part]}]).images
+    (image,) = conversation(messages=[{"role": "user", "content": [part]}]).media
     assert image.detail == kept
 
 
 @pytest.mark.parametrize(
-    "kind", ["image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds", "audio_url", "video_url"]
+    "kind", ["image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds", "audio_url", "video"]
 )
 def test_parts_that_would_reach_the_engine_unchecked_are_refused(kind: str) -> None:
     with pytest.raises(InvalidRequest, match=f"'{kind}' is not one of") as refused:
@@ -187,7 +187,7 @@ def test_parts_that_would_reach_the_engine_unchecked_are_refused(kind: str) -> N
 @pytest.mark.parametrize("field", ["uuid", "image_pil", "image_embeds", "video_embeds", "prompt_embeds"])
 def test_what_would_bypass_the_media_checks_is_refused_inside_a_part_too(field: str) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:x"}}
-    assert conversation(messages=[{"role": "user", "content": [{**part, field: None}]}]).images
+    assert conversation(messages=[{"role": "user", "content": [{**part, field: None}]}]).media
     with pytest.raises(InvalidRequest, match=f"has `{field}`") as refused:
         conversation(messages=[{"role": "user", "content": [{**part, field: "x"}]}])
     assert refused.value.param == f"messages[0].content[0].{field}"

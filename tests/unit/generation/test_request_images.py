@@ -17,6 +17,7 @@ DEFAULTS = Defaults(
     sampling_thinking=Sampling(),
     sampling_direct=Sampling(),
     max_images=2,
+    max_videos=1,
     effort_budgets={},
 )
 
@@ -53,7 +54,7 @@ async def test_the_images_of_a_request_are_decoded_together_and_keep_their_place
     request = conversation("a", "a")
     with pytest.raises(Rendered):
         await Pipeline(engine, decoder, DEFAULTS).start("id", request, permit=None)  # type: ignore[arg-type]
-    assert decoder.requests == [list(request.images)]
+    assert decoder.requests == [list(request.media)]
     assert [part.get("image") for part in engine.messages[0]["content"]] == [None, "pixels of a", "pixels of a"]
 
 

@@ -18,6 +18,7 @@ def decided(*, by_default: bool = True, **request: Any) -> tuple[bool, int | Non
         sampling_thinking=Sampling(),
         sampling_direct=Sampling(),
         max_images=1,
+        max_videos=1,
         effort_budgets={"none": 0, "low": 100, "xhigh": None},
     )
     return thinking_and_budget(Conversation(messages=(), **request), defaults)

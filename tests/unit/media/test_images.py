@@ -14,14 +14,14 @@ from server.generation.conversation import ImagePart
 from server.generation.errors import InvalidRequest
 from server.generation.ports import DecodedImage
 from server.media.fetch import Fetcher, FetchPolicy
-from server.media.images import ImageDecoder
+from server.media.images import MediaDecoder
 from tests.unit.media.loopback_server import LoopbackServer, loopback, ok
 
 PARAM = "messages[0].content[0].image_url.url"
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 
 
-def decoder(**changes: Any) -> ImageDecoder:
+def decoder(**changes: Any) -> MediaDecoder:
     settings: dict[str, Any] = {
         "max_bytes": 100_000,
         "max_pixels": 1_000_000,
@@ -29,7 +29,7 @@ def decoder(**changes: Any) -> ImageDecoder:
         "shown_pixels": {"low": 1024, "auto": 10_000, "high": 1_000_000},
         "threads": 2,
     }
-    return ImageDecoder(**{**settings, **changes})
+    return MediaDecoder(**{**settings, **changes})
 
 
 async def decode(url: str, *, detail: Any = "high", **changes: Any) -> DecodedImage:
@@ -223,7 +223,7 @@ async def server() -> AsyncIterator[LoopbackServer]:
         yield running
 
 
-def fetching(server: LoopbackServer) -> ImageDecoder:
+def fetching(server: LoopbackServer) -> MediaDecoder:
     policy = FetchPolicy(
         hosts=None,
         private_addresses=False,
