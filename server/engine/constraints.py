@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from server.engine.grammar_checker import Grammar, GrammarRefused
 from server.generation.conversation import Structure, Tool
 from server.generation.errors import InvalidRequest
 from server.generation.ports import Order
@@ -29,17 +30,9 @@ def structured_outputs(order: Order) -> Any:
 
     calls = _calls(order)
     if calls is not None:
-        from xgrammar import Grammar, StructuralTag
+        from xgrammar import StructuralTag
 
-        tag = json.dumps(StructuralTag(format=calls).model_dump())
-        try:
-            # vLLM checks it as well, but hides what is wrong with it.
-            Grammar.from_structural_tag(tag)
-        except Exception as error:
-            raise InvalidRequest(
-                f"The tools cannot be turned into a grammar: {_reason(error)}.", param="tools"
-            ) from error
-        return StructuredOutputsParams(structural_tag=tag)
+        return StructuredOutputsParams(structural_tag=json.dumps(StructuralTag(format=calls).model_dump()))
     if order.structure is None:
         return None
     structure = order.structure
@@ -48,6 +41,29 @@ def structured_outputs(order: Order) -> Any:
     if structure.kind == "json_schema":
         return StructuredOutputsParams(json=structure.value)
     return StructuredOutputsParams(**{structure.kind: structure.value})
+
+
+def grammar_of(params: Any) -> Grammar | None:
+    """What vLLM will compile for its StructuredOutputsParams; None for what clients have no part in."""
+    if params.json is not None:
+        return Grammar("json", json.dumps(params.json))
+    if params.regex is not None:
+        return Grammar("regex", params.regex)
+    if params.structural_tag is not None:
+        return Grammar("structural_tag", params.structural_tag)
+    from vllm.v1.structured_output.utils import choice_as_grammar, grammar_is_likely_lark
+
+    if params.choice is not None:
+        return Grammar("grammar", choice_as_grammar(params.choice))
+    if params.grammar is not None:
+        return Grammar("lark" if grammar_is_likely_lark(params.grammar) else "grammar", params.grammar)
+    return None
+
+
+def not_a_grammar(refused: GrammarRefused, param: str | None) -> InvalidRequest:
+    """The error for a grammar that does not compile."""
+    what = "The tools" if param == "tools" else "The form of the answer"
+    return InvalidRequest(f"{what} cannot be turned into a grammar: {_reason(refused)}.", param=param)
 
 
 def bound_by(order: Order) -> str | None:
