@@ -74,6 +74,15 @@ class LimitSettings(_Section):
     messages: int = Field(2048, ge=1, description="Most messages in one request.")
     tools: int = Field(128, ge=0, description="Most tools in one request.")
     schema_bytes: int = Field(128 * 1024, ge=1, description="Largest schema or grammar of an answer, as JSON.")
+    schema_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="Longest compilation of a schema, a grammar or a request's tools, and longest wait for it.",
+    )
+    schemas_at_once: int = Field(
+        1, ge=1, description="Processes that compile schemas before the engine does; some 300 MiB each."
+    )
+    schema_memory_bytes: int = Field(2 * 2**30, ge=2**27, description="Memory that a compilation may take.")
     prompts: int = Field(128, ge=1, description="Most prompts in one completions request.")
     tokenize_bytes: int = Field(2**20, ge=1, description="Longest text for /tokenize, in bytes of UTF-8.")
     detokenize_tokens: int = Field(2**20, ge=1, description="Most token ids for /detokenize.")

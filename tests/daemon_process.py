@@ -59,7 +59,7 @@ class DaemonProcess:
         raise AssertionError(f"the daemon was not ready in {seconds} s:\n{self.log}")
 
     def children(self) -> list[int]:
-        """Process ids of the daemon's direct children that run the engine, not Python's own resource tracker."""
+        """Process ids of the daemon's direct children that run the engine, not its tracker nor decoders."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -67,7 +67,7 @@ class DaemonProcess:
                 command = (folder / "cmdline").read_text()
             except (OSError, AttributeError):
                 continue
-            if parent == self.process.pid and "resource_tracker" not in command:
+            if parent == self.process.pid and not re.search("resource_tracker|_worker.py", command):
                 found.append(int(folder.name))
         return found
 

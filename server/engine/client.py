@@ -9,8 +9,9 @@ from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.child_processes import prepare_children
-from server.engine.constraints import bound_by
+from server.engine.constraints import bound_by, grammar_of, not_a_grammar, try_out
 from server.engine.failures import translate
+from server.engine.grammar_checker import GrammarChecker, GrammarRefused
 from server.engine.logprobs import token_logprobs
 from server.engine.media_connector import ready, register
 from server.engine.sampling import sampling_params
@@ -34,6 +35,7 @@ class VllmEngine:
         self._llm = llm
         self._listeners = listeners
         self._defaults = dict(defaults)
+        self._checker: GrammarChecker | None = None
         tokenizer = llm.renderer.get_tokenizer()
         self._think_start = _token_id(tokenizer, _THINK_OPEN)
         self._think_end = _token_id(tokenizer, _THINK_CLOSE)
@@ -53,6 +55,7 @@ class VllmEngine:
             tap.close()
         engine = cls(llm, llm.model_config.get_diff_sampling_param(), listeners)
         await engine._warm_up()
+        engine._checker = await _grammar_checker(llm, settings)
         return engine
 
     @property
@@ -171,17 +174,14 @@ class VllmEngine:
         strings: Sequence[str] = await asyncio.to_thread(tokenizer.convert_ids_to_tokens, list(token_ids))
         return strings
 
-    async def submit(self, request_id: str, prompt: Prompt, order: Order) -> VllmStream:
+    async def parameters(self, order: Order) -> Any:
         """See `server.generation.ports.Engine`."""
         bound = bound_by(order)
-        try:
-            # A grammar is built in a thread: a large schema takes a while.
-            if bound:
-                params = await asyncio.to_thread(sampling_params, order, self._defaults)
-            else:
-                params = sampling_params(order, self._defaults)
-        except Exception as error:
-            raise translate(error) from error
+        return await self._bound_params(order, bound) if bound else sampling_params(order, self._defaults)
+
+    async def submit(self, request_id: str, prompt: Prompt, order: Order, parameters: Any = None) -> VllmStream:
+        """See `server.generation.ports.Engine`."""
+        params = await self.parameters(order) if parameters is None else parameters
         # `add_request` and not `generate`: the latter is lazy, and its refusals would come after our 200.
         adding = asyncio.ensure_future(
             self._llm.add_request(
@@ -200,14 +200,37 @@ class VllmEngine:
             adding.add_done_callback(self._abandon)
             raise
         except Exception as error:
+            raise translate(error) from error
+        return VllmStream(self._llm, queue, order.sampling.logprobs)
+
+    async def _bound_params(self, order: Order, bound: str) -> Any:
+        """Parameters with a grammar that has compiled, and that vLLM will not look at again on the event loop."""
+        try:
+            params = await asyncio.to_thread(sampling_params, order, self._defaults)
+            grammar = await asyncio.to_thread(grammar_of, params.structured_outputs)
+            if self._checker is not None and grammar is not None:
+                await self._checker.check(grammar, bound)
+            await asyncio.to_thread(try_out, order)
+            llm = self._llm
+            await asyncio.to_thread(
+                params.validate_grammar,
+                llm.model_config,
+                llm.vllm_config.structured_outputs_config,
+                llm.renderer.get_tokenizer(),
+            )
+        except GrammarRefused as refused:
+            raise not_a_grammar(refused, bound) from refused
+        except Exception as error:
             failure = translate(error)
             if isinstance(failure, InvalidRequest) and failure.param is None:
                 failure.param = bound
             raise failure from error
-        return VllmStream(self._llm, queue, order.sampling.logprobs)
+        return params
 
     async def stop(self, seconds: float) -> None:
         """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""
+        if self._checker is not None:
+            self._checker.close()
         await asyncio.to_thread(self._llm.shutdown, seconds)
 
     def _abandon(self, adding: asyncio.Future[Any]) -> None:
@@ -301,6 +324,31 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener])
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
+
+
+async def _grammar_checker(llm: Any, settings: Settings) -> GrammarChecker | None:
+    """None where the profile has chosen another backend than xgrammar, whose time nothing bounds."""
+    config = llm.vllm_config.structured_outputs_config
+    if config.backend != "xgrammar":
+        return None
+
+    def tokenizer() -> str:
+        from xgrammar import TokenizerInfo
+
+        vocabulary = llm.model_config.get_vocab_size()
+        info = TokenizerInfo.from_huggingface(llm.renderer.get_tokenizer(), vocab_size=vocabulary)
+        return str(info.serialize_json())
+
+    checker = GrammarChecker(
+        await asyncio.to_thread(tokenizer),
+        any_whitespace=not config.disable_any_whitespace,
+        seconds=settings.limits.schema_seconds,
+        at_once=settings.limits.schemas_at_once,
+        memory_bytes=settings.limits.schema_memory_bytes,
+    )
+    # Before the first request, which would wait for it.
+    await checker.start()
+    return checker
 
 
 def _with_configs(arguments: dict[str, Any]) -> dict[str, Any]:

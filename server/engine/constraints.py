@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from server.engine.grammar_checker import Grammar, GrammarRefused
 from server.engine.grammar_trial import bound_options, try_grammar
 from server.generation.conversation import Structure, Tool
 from server.generation.errors import InvalidRequest
@@ -20,6 +21,9 @@ _CALL = "<tool_call>\n<function="
 _CALL_END = "</function>\n</tool_call>"
 # The form of Qwen's template: each parameter ends with a newline, and so does the last one before the closer.
 _PARAMETERS_END = "\n" + _CALL_END
+
+_TOOLS_FAILED = "The tools cannot be turned into a grammar"
+_FORM_FAILED = "The form of the answer cannot be turned into a grammar"
 
 # Between the parts of JSON; a model that finds no next word would go on with newlines to the end of its tokens.
 _MOST_WHITESPACE = 1
@@ -33,27 +37,61 @@ def structured_outputs(order: Order) -> Any:
     if calls is not None:
         from xgrammar import StructuralTag
 
-        tag = json.dumps(StructuralTag(format=calls).model_dump())
-        strict = [tool.parameters for tool in order.tools if tool.strict]
-        schemas = [*strict, order.structure.value] if order.structure is not None else strict
-        with _refused_as("The tools cannot be turned into a grammar", "tools"):
-            if schemas:
-                bound_options(schemas)
-            # Where a call is free to come, a walk would not find its way into one.
-            tried = StructuralTag(format=_calls(order, at_once=True))
-            try_grammar(lambda compiler: compiler.compile_structural_tag(tried), walks=6 + min(len(strict), 26))
-        return StructuredOutputsParams(structural_tag=tag)
+        return StructuredOutputsParams(structural_tag=json.dumps(StructuralTag(format=calls).model_dump()))
     structure = order.structure
     if structure is None:
         return None
     if structure.kind == "json_object":
         return StructuredOutputsParams(json_object=True)
-    with _refused_as("The form of the answer cannot be turned into a grammar", structure.param):
-        bound_options([structure.value])
-        try_grammar(lambda compiler: _built(compiler, structure))
     if structure.kind == "json_schema":
         return StructuredOutputsParams(json=structure.value)
     return StructuredOutputsParams(**{structure.kind: structure.value})
+
+
+def grammar_of(params: Any) -> Grammar | None:
+    """What vLLM will compile for its StructuredOutputsParams; None for what clients have no part in."""
+    if params.json is not None:
+        return Grammar("json", json.dumps(params.json))
+    if params.regex is not None:
+        return Grammar("regex", params.regex)
+    if params.structural_tag is not None:
+        return Grammar("structural_tag", params.structural_tag)
+    from vllm.v1.structured_output.utils import choice_as_grammar, grammar_is_likely_lark
+
+    if params.choice is not None:
+        return Grammar("grammar", choice_as_grammar(params.choice))
+    if params.grammar is not None:
+        return Grammar("lark" if grammar_is_likely_lark(params.grammar) else "grammar", params.grammar)
+    return None
+
+
+def not_a_grammar(refused: GrammarRefused, param: str | None) -> InvalidRequest:
+    """The error for a grammar that does not compile."""
+    what = _TOOLS_FAILED if param == "tools" else _FORM_FAILED
+    return InvalidRequest(f"{what}: {_reason(refused)}.", param=param)
+
+
+def try_out(order: Order) -> None:
+    """Walks an order's grammar for a while, so that none reaches the engine that is slow to follow.
+
+    Takes up to about half a second: for a thread. Raises InvalidRequest that names the field.
+    """
+    calls, structure = _calls(order, at_once=True), order.structure
+    if calls is not None:
+        from xgrammar import StructuralTag
+
+        strict = [tool.parameters for tool in order.tools if tool.strict]
+        schemas = [*strict, structure.value] if structure is not None else strict
+        with _refused_as(_TOOLS_FAILED, "tools"):
+            if schemas:
+                bound_options(schemas)
+            # With a call at once, since a walk would not find its way into one that is only free to come.
+            tried = StructuralTag(format=calls)
+            try_grammar(lambda compiler: compiler.compile_structural_tag(tried), walks=6 + min(len(strict), 26))
+    elif structure is not None and structure.kind != "json_object":
+        with _refused_as(_FORM_FAILED, structure.param):
+            bound_options([structure.value])
+            try_grammar(lambda compiler: _built(compiler, structure))
 
 
 def _built(compiler: Any, structure: Structure) -> Any:

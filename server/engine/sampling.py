@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ def sampling_params(order: Order, defaults: Mapping[str, Any]) -> Any:
 
     Streams and whole answers alike ask for deltas: there is one road, and the whole answer is put together at its end.
     """
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
+    from vllm.sampling_params import RequestOutputKind
 
     sampling = order.sampling
     chosen = {
@@ -33,7 +34,7 @@ def sampling_params(order: Order, defaults: Mapping[str, Any]) -> Any:
     if order.answers > 1 and chosen.get("temperature") == 0:
         # vLLM refuses several greedy answers, which OpenAI's API gives. The likeliest token alone is the same draw.
         chosen |= {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "min_p": 0.0}
-    return SamplingParams(
+    return checked_params()(
         **chosen,
         n=order.answers,
         seed=sampling.seed,
@@ -53,6 +54,24 @@ def sampling_params(order: Order, defaults: Mapping[str, Any]) -> Any:
         # We hand over a fresh one each time, so that vLLM need not copy it.
         skip_clone=True,
     )
+
+
+@functools.cache
+def checked_params() -> Any:
+    """vLLM's SamplingParams with a grammar that has been validated: vLLM would do it again, on the event loop."""
+    from vllm.sampling_params import SamplingParams
+
+    class CheckedParams(SamplingParams):  # type: ignore[misc]
+        """Call `validate_grammar`, in a thread, before vLLM gets it."""
+
+        def validate_grammar(self, *configuration: Any) -> None:
+            """vLLM's own validation, which also prepares the parameters. Raises what vLLM raises."""
+            super()._validate_structured_outputs(*configuration)
+
+        def _validate_structured_outputs(self, *configuration: Any) -> None:
+            pass
+
+    return CheckedParams
 
 
 def _first(*values: Any) -> Any:

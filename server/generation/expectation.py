@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from server.generation.conversation import Conversation, TextPart, VideoPart
 from server.generation.raw_prompt import RawPrompt
 
-# Qwen3.5's tokenizer, on prose and code alike; an image and a short video of common size; what the template writes around a message.
+# Qwen3.5's tokenizer, on prose and code alike; an image and a short video of common size; what the template writes
+# around a message.
 _CHARACTERS_PER_TOKEN = 3.5
 _IMAGE_TOKENS = 256
 _VIDEO_TOKENS = 4096

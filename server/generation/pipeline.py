@@ -142,8 +142,10 @@ class Pipeline:
         """Hands the request to the engine; see `start` for the permit. Raises RequestFailed."""
         prompt, order = prepared.prompt, prepared.order
         may_stop = resumable(order)
+        # Before there is a place: what takes a while must not keep one that another could have.
+        parameters = await self._engine.parameters(order)
         await permit.admitted(Price(prompt, order.max_tokens, may_stop, prepared.cache_salt))
-        stream: EngineStream = await self._engine.submit(request_id, prompt, order)
+        stream: EngineStream = await self._engine.submit(request_id, prompt, order, parameters)
         if may_stop:
             stream = ResumableStream(self._engine, request_id, prompt, order, permit, stream)
         else:

@@ -159,8 +159,17 @@ class Engine(Protocol):
     async def token_strings(self, token_ids: Sequence[int]) -> Sequence[str]:
         """Each token as the vocabulary spells it: for byte-level tokens in the byte alphabet."""
 
-    async def submit(self, request_id: str, prompt: Prompt, order: Order) -> EngineStream:
-        """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied."""
+    async def parameters(self, order: Order) -> Any:
+        """What the engine makes of an order, for `submit`; grammars are built and tried here, which can take seconds.
+
+        Raises InvalidRequest that names the field, or Unavailable.
+        """
+
+    async def submit(self, request_id: str, prompt: Prompt, order: Order, parameters: Any = None) -> EngineStream:
+        """Hands the request to the engine; returns once it is accepted. Raises InvalidRequest or EngineDied.
+
+        `parameters` are the order's, made anew without them; they serve one request.
+        """
 
 
 class MediaDecoder(Protocol):
