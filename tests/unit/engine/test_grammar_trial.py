@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.engine.constraints import structured_outputs
+from server.engine.constraints import try_out
 from server.engine.torchvision_ops import ensure
 from server.generation.conversation import Sampling, Structure, Tool, ToolChoice
 from server.generation.errors import InvalidRequest
@@ -51,7 +51,7 @@ PATTERN = {"type": "object", "properties": {"a": {"type": "string", "pattern": C
 )
 def test_what_is_slow_to_follow_is_refused(kind: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        structured_outputs(order(kind, value))
+        try_out(order(kind, value))
     assert (refused.value.code, refused.value.param) == ("too_complex", "here")
 
 
@@ -59,7 +59,7 @@ def test_what_is_slow_to_follow_is_refused(kind: str, value: Any) -> None:
 def test_so_are_slow_tools(choice: dict[str, Any]) -> None:
     for parameters in (PATTERN, options(600)):
         with pytest.raises(InvalidRequest) as refused:
-            structured_outputs(calling(parameters, **choice))
+            try_out(calling(parameters, **choice))
         assert (refused.value.code, refused.value.param) == ("too_complex", "tools")
 
 
@@ -83,11 +83,11 @@ def test_so_are_slow_tools(choice: dict[str, Any]) -> None:
     ],
 )
 def test_what_people_write_is_not(kind: str, value: Any) -> None:
-    assert structured_outputs(order(kind, value)) is not None
+    assert try_out(order(kind, value)) is not None
 
 
 def test_ordinary_tools_are_not() -> None:
-    assert json.loads(structured_outputs(calling(options(30), required=True)).structural_tag)
+    assert json.loads(try_out(calling(options(30), required=True)).structural_tag)
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_ordinary_tools_are_not() -> None:
 )
 def test_a_form_that_allows_nothing_or_is_none_names_its_field(kind: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        structured_outputs(order(kind, value))
+        try_out(order(kind, value))
     assert (refused.value.code, refused.value.param) == ("invalid_value", "here")
