@@ -47,7 +47,7 @@ class Step:
 
 
 class SimulatedEngine:
-    """`speed` gives a factor on the time of steps by the time of day; `long_prefill` is vLLM's threshold, 0 for none."""
+    """`speed` gives a factor on the time of steps by the time; `long_prefill` is vLLM's threshold, 0 for none."""
 
     def __init__(
         self,

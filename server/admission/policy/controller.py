@@ -143,6 +143,7 @@ class Controller:
         elif stage is Stage.WAITING:
             queue.leave(ticket)
             self._work(ticket, -1)
+            self._look_later(now, ticket.priority, queue.line(ticket))
         else:
             self._stopping -= stage is Stage.STOPPING
             self.room.leave(ticket)
@@ -208,9 +209,7 @@ class Controller:
             if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
                 break
         self._blocked = bool(blockers)
-        work = sum(
-            self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit
-        )
+        work = sum(self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit)
         self.forecast.learn_pace(now, work, full=self._blocked)
         if blockers:
             self._stop(now, blockers, decisions)
@@ -250,6 +249,7 @@ class Controller:
         ticket.stage = Stage.RUNNING
         queue.leave(ticket)
         self._work(ticket, -1)
+        self._look_later(now, ticket.priority, queue.line(ticket))
         if ticket.admitted is None:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
@@ -294,10 +294,7 @@ class Controller:
         ticket.queued = now
         queue.push(ticket)
         self._work(ticket, 1)
-        line = queue.line(ticket)
-        ageing = self.rules.classes[ticket.priority].ageing_seconds
-        if ageing is not None and not line.ages:
-            self._schedule_ageing(now + ageing, ticket.priority, line)
+        self._look_later(now, ticket.priority, queue.line(ticket))
 
     def _set_deadlines(self, ticket: Ticket) -> None:
         """Who has been admitted once has met its first deadline; only the last one holds when it is stopped."""
@@ -330,16 +327,27 @@ class Controller:
                 retry = self._retry_after(now, ticket) if waited else None
                 self._evictions.append(Eviction(ticket, Reason.DEADLINE_EXCEEDED, retry))
 
+    def _look_later(self, now: float, priority: PriorityClass, line: Line) -> None:
+        """Whoever is first in a line now may be due sooner than who was."""
+        ageing = self.rules.classes[priority].ageing_seconds
+        queued = line.queued() if ageing is not None else None
+        if ageing is not None and queued is not None:
+            self._schedule_ageing(max(now, queued + ageing), priority, line)
+
     def _schedule_ageing(self, at: float, priority: PriorityClass, line: Line) -> None:
-        line.ages = True
+        if line.ages is not None and line.ages <= at:
+            return
+        line.ages = at
         self._numbers += 1
         heapq.heappush(self._ageing, (at, self._numbers, priority, line))
 
     def _age(self, now: float) -> None:
         """Moves the oldest request of each line that is due up one class, one of a tenant at a time."""
         while self._ageing and self._ageing[0][0] <= now:
-            _, _, priority, line = heapq.heappop(self._ageing)
-            line.ages = False
+            at, _, priority, line = heapq.heappop(self._ageing)
+            if line.ages != at:
+                continue  # a look that came sooner took its place
+            line.ages = None
             heads = [head for long in (False, True) if (head := line.head(long)) is not None]
             if not heads:
                 continue
@@ -474,5 +482,4 @@ class Controller:
         """Every waiting ticket, by class, then by tenant."""
         for queue in self.queues.values():
             for _, line in queue.items():
-                for lane in line.lanes:
-                    yield from (ticket for _, _, ticket in lane if line.holds(ticket))
+                yield from line.tickets()
