@@ -12,9 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from server.admission.policy.decisions import EngineReport
 from server.admission.policy.engine_model import StepCosts
-from server.admission.policy.parameters import EngineSize
+from server.generation.engine_state import EngineReport, EngineSize
 
 PREFIX_TOKENS = 512
 
@@ -47,7 +46,7 @@ class Step:
 
 
 class SimulatedEngine:
-    """`speed` gives a factor on the time of steps by the time of day; `long_prefill` is vLLM's threshold, 0 for none."""
+    """`speed` gives a factor on the time of steps by the time; `long_prefill` is vLLM's threshold, 0 for none."""
 
     def __init__(
         self,

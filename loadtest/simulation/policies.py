@@ -8,13 +8,12 @@ from typing import Protocol
 from loadtest.simulation.engine import PREFIX_TOKENS
 from loadtest.simulation.results import Attempt
 from server.admission.policy.controller import Controller
-from server.admission.policy.decisions import EngineReport
 from server.admission.policy.engine_model import StepCosts
 from server.admission.policy.parameters import Rules
 from server.admission.policy.prefix_index import PrefixIndex
 from server.admission.policy.ticket import Ask, Cost, Ticket
 from server.admission.refusals import Reason, Refused
-from server.generation.engine_state import EngineSize
+from server.generation.engine_state import EngineReport, EngineSize
 
 # Rendering a prompt takes a front end so long: a part for every request, and one for each token.
 RENDER_SECONDS, RENDER_TOKEN_SECONDS = 0.002, 1e-6

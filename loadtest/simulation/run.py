@@ -11,10 +11,9 @@ from loadtest.simulation.events import Events
 from loadtest.simulation.policies import House, Ours, Policy, Unbounded, VllmCaps, refusal
 from loadtest.simulation.results import Attempt, Results, Sample
 from loadtest.simulation.workload import Request
-from server.admission.policy.decisions import EngineReport
 from server.admission.policy.engine_model import StepCosts
 from server.admission.policy.parameters import Rules
-from server.generation.engine_state import EngineSize
+from server.generation.engine_state import EngineReport, EngineSize
 
 POLICIES = ("ours", "unbounded FCFS", "vLLM's caps")
 

@@ -14,7 +14,7 @@ from loadtest.simulation.run import World, simulate
 from loadtest.simulation.workload import Lengths, Request, Source, agents, merged, on_off, poisson, steps
 from server.admission.classes import PriorityClass
 from server.admission.policy.engine_model import StepCosts
-from server.admission.policy.parameters import EngineSize
+from server.generation.engine_state import EngineSize
 
 FITTED = Path(__file__).parent / "fitted.json"
 # One node of eight H200: 256 sequences, and the KV blocks of a hybrid model that are left beside 397e9 weights of FP8.

@@ -1,6 +1,6 @@
 """Recorded arrivals, as requests: Azure's LLM inference trace (CSV) and Mooncake's (JSON lines).
 
-Neither says who sent what. Tenants are drawn by Zipf's law, so that a few send most of it; the same seed draws the same.
+Neither says who sent what. Tenants are drawn by Zipf's law, so that a few send most of it, by seed.
 """
 
 from __future__ import annotations

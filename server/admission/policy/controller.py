@@ -7,6 +7,7 @@ after each event, and at the time that `wake_at` names.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.appointments import NOBODY, Appointments, Booked
@@ -143,6 +144,7 @@ class Controller:
         elif stage is Stage.WAITING:
             queue.leave(ticket)
             self._work(ticket, -1)
+            self._look_later(now, ticket.priority, queue.line(ticket))
         else:
             self._stopping -= stage is Stage.STOPPING
             self.room.leave(ticket)
@@ -253,6 +255,7 @@ class Controller:
         ticket.stage = Stage.RUNNING
         queue.leave(ticket)
         self._work(ticket, -1)
+        self._look_later(now, ticket.priority, queue.line(ticket))
         if ticket.admitted is None:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
@@ -297,10 +300,7 @@ class Controller:
         ticket.queued = now
         queue.push(ticket)
         self._work(ticket, 1)
-        line = queue.line(ticket)
-        ageing = self.rules.classes[ticket.priority].ageing_seconds
-        if ageing is not None and not line.ages:
-            self._schedule_ageing(now + ageing, ticket.priority, line)
+        self._look_later(now, ticket.priority, queue.line(ticket))
 
     def _set_deadlines(self, ticket: Ticket) -> None:
         """Who has been admitted once has met its first deadline; only the last one holds when it is stopped."""
@@ -333,16 +333,27 @@ class Controller:
                 retry = self._retry_after(now, ticket) if waited else None
                 self._evictions.append(Eviction(ticket, Reason.DEADLINE_EXCEEDED, retry))
 
+    def _look_later(self, now: float, priority: PriorityClass, line: Line) -> None:
+        """Whoever is first in a line now may be due sooner than who was."""
+        ageing = self.rules.classes[priority].ageing_seconds
+        queued = line.queued() if ageing is not None else None
+        if ageing is not None and queued is not None:
+            self._schedule_ageing(max(now, queued + ageing), priority, line)
+
     def _schedule_ageing(self, at: float, priority: PriorityClass, line: Line) -> None:
-        line.ages = True
+        if line.ages is not None and line.ages <= at:
+            return
+        line.ages = at
         self._numbers += 1
         heapq.heappush(self._ageing, (at, self._numbers, priority, line))
 
     def _age(self, now: float) -> None:
         """Moves the oldest request of each line that is due up one class, one of a tenant at a time."""
         while self._ageing and self._ageing[0][0] <= now:
-            _, _, priority, line = heapq.heappop(self._ageing)
-            line.ages = False
+            at, _, priority, line = heapq.heappop(self._ageing)
+            if line.ages != at:
+                continue  # a look that came sooner took its place
+            line.ages = None
             heads = [head for long in (False, True) if (head := line.head(long)) is not None]
             if not heads:
                 continue
@@ -477,3 +488,9 @@ class Controller:
         if cached is not None:
             # What the engine found in its cache was not computed, whatever was estimated.
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)
+
+    def waiting_tickets(self) -> Iterator[Ticket]:
+        """Every waiting ticket, by class, then by tenant."""
+        for queue in self.queues.values():
+            for _, line in queue.items():
+                yield from line.tickets()

@@ -44,8 +44,8 @@ class Line:
         self.waiting = 0
         # Which request of all it began to wait with; of lines with equal counters the older one comes first.
         self.since = 0
-        # Whether a look at the age of its oldest ticket is due some time.
-        self.ages = False
+        # When a look at the age of its first ticket is due.
+        self.ages: float | None = None
         # Prompt tokens to compute and output tokens predicted of all that wait or are being rendered.
         self.uncached = 0
         self.output = 0
@@ -53,9 +53,14 @@ class Line:
     def head(self, long: bool) -> Ticket | None:
         """The oldest ticket of a lane that still waits."""
         lane = self.lanes[long]
-        while lane and not self.holds(lane[0][2]):
+        while lane and not self._current(lane[0]):
             heapq.heappop(lane)
         return lane[0][2] if lane else None
+
+    def queued(self) -> float | None:
+        """Since when the first of its tickets waits, of either lane; None where none does."""
+        heads = [head for long in _LANES if (head := self.head(long)) is not None]
+        return min((head.queued for head in heads if head.queued is not None), default=None)
 
     def newest(self) -> Ticket | None:
         """The ticket that came last of those that still wait."""
@@ -67,9 +72,18 @@ class Line:
         """Whether the ticket waits here, and has not left or gone to another line."""
         return ticket.stage is Stage.WAITING and ticket.line is self
 
+    def _current(self, entry: tuple[float, int, Ticket]) -> bool:
+        # Who was stopped waits for a second time, and may have left its first entry behind.
+        return self.holds(entry[2]) and entry[2].place == entry[1]
+
+    def tickets(self) -> Iterator[Ticket]:
+        """All that wait, by lane."""
+        for lane in self.lanes:
+            yield from (entry[2] for entry in lane if self._current(entry))
+
     def add(self, number: int, ticket: Ticket) -> None:
         """Takes a ticket in."""
-        ticket.line = self
+        ticket.line, ticket.place = self, number
         self.waiting += 1
         heapq.heappush(self.lanes[ticket.long], (ticket.order, number, ticket))
         if len(self.recent) > 2 * self.waiting + 16:

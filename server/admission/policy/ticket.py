@@ -74,6 +74,7 @@ class Ticket:
         "made",
         "max_tokens",
         "order",
+        "place",
         "predicted_output",
         "predicted_ttft",
         "predicted_wait",
@@ -126,6 +127,7 @@ class Ticket:
         self.slot: int | None = None
         # The line that it waits in, so that what it left behind in another is told from it.
         self.line: object | None = None
+        self.place = 0
         self.why = ""
 
     @property

@@ -1,0 +1,109 @@
+"""Each property fails where the policy is broken in the way that it is there for: its source is changed in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from tests.unit.admission import properties
+from tests.unit.admission.fresh import UNCHANGED, Change, fresh
+from tests.unit.admission.properties import Trace
+
+TRACES = [Trace(seed, count=80, blocks=blocks, seconds=4.0) for seed in range(6) for blocks in (60, 150)]
+
+
+def on_traces(check: Callable[[SimpleNamespace, Trace], None]) -> Callable[[SimpleNamespace], None]:
+    return lambda code: [check(code, trace) for trace in TRACES] and None
+
+
+def on_seeds(check: Callable[[SimpleNamespace, int], None]) -> Callable[[SimpleNamespace], None]:
+    return lambda code: [check(code, seed) for seed in range(5)] and None
+
+
+ENDS = on_traces(properties.ends_once)
+LIMITS = on_traces(properties.keeps_to_limits)
+WORK = on_traces(properties.conserves_work)
+AGES = on_traces(properties.ages)
+FAIR = on_seeds(properties.shares_fairly)
+BYPASS = on_seeds(properties.bounds_bypass)
+
+MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
+    "the counter lift removed": (
+        FAIR,
+        [("fair_queue", "line.counter = max(line.counter, least)", "pass")],
+    ),
+    "nothing charged": (
+        FAIR,
+        [("fair_queue", "line.counter += units / line.weight", "pass")],
+    ),
+    "a release done twice": (
+        ENDS,
+        [("controller", "if stage is Stage.ENDED:\n            return", "if stage is None:\n            return")],
+    ),
+    "a cancelled prompt kept in the lane": (
+        ENDS,
+        [("room", "if ticket.prefilling:\n            self.prefilled(ticket)", "pass")],
+    ),
+    "a refusal at pricing leaves its place taken": (
+        ENDS,
+        [("controller", "        self.reserved -= 1\n        ticket.prompt,", "        ticket.prompt,")],
+    ),
+    "the bypass unbounded": (
+        BYPASS,
+        [("controller", "if blocker.bypassed >= self.rules.bypasses:", "if blocker is None:")],
+    ),
+    "new tenants before old ones": (
+        BYPASS,
+        [("fair_queue", "line.since = self._pushed", "line.since = -self._pushed")],
+    ),
+    "any number of sequences": (
+        LIMITS,
+        [("room", "> self.sequence_limit * share", "> 10**9")],
+    ),
+    "the KV limit ignored": (
+        LIMITS,
+        [("room", "int(self.kv_limit * share)", "10**9")],
+    ),
+    "the peak taken too low": (
+        LIMITS,
+        [("peak_kv", ".max())", ".min())")],
+    ),
+    "the prefill limit ignored": (
+        LIMITS,
+        [("room", "and self.prefill[False] + ticket.uncached > limit", "and False")],
+    ),
+    "nothing enters beside others": (
+        WORK,
+        [("room", "if not self.running:\n            return \"\"", "if self.running:\n            return KV"),
+         ("controller", "if not head.why and not blockers:", "if not head.why and not self.room.running:")],
+    ),
+    "only one enters at a time": (
+        WORK,
+        [("controller", "while queue.waiting:", "while queue.waiting and not decisions.admit:")],
+    ),
+    "nobody grows older": (
+        AGES,
+        [("controller", "self._promote(now, oldest, above)", "pass")],
+    ),
+    "deadlines forgotten": (
+        AGES,
+        [("controller", "if ticket.stage is not Stage.ENDED and (late or over):", "if False:")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "check", [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS], ids=["ends", "limits", "work", "ages", "fair", "bypass"]
+)
+def test_unbroken_code_passes(check: Callable[[SimpleNamespace], None]) -> None:
+    check(UNCHANGED)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_broken_code_is_seen(name: str) -> None:
+    check, changes = MUTATIONS[name]
+    broken = fresh(*changes)
+    with pytest.raises((AssertionError, KeyError, IndexError, RuntimeError)):
+        check(broken)

@@ -1,0 +1,57 @@
+"""The policy's properties over random traces; `properties` says what each of them is."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.admission import properties
+from tests.unit.admission.fresh import UNCHANGED
+
+TRACES = st.builds(
+    properties.Trace,
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 90),
+    tenants=st.integers(1, 6),
+    seconds=st.sampled_from((0.5, 5.0, 20.0)),
+    cancels=st.sampled_from((0.0, 0.3, 0.9)),
+    lag=st.integers(0, 4),
+    blocks=st.sampled_from((60, 120, 400)),
+    come_back=st.sampled_from((0.0, 1.0)),
+    ageing=st.sampled_from((0.5, 2.0)),
+)
+SEEDS = st.integers(0, 2**32)
+
+
+def some(count: int):
+    return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("name", ["ends_once", "keeps_to_limits", "conserves_work", "ages"])
+def test_it_holds_whatever_comes(name: str) -> None:
+    some(40)(given(TRACES)(lambda trace: getattr(properties, name)(UNCHANGED, trace)))()
+
+
+@some(12)
+@given(SEEDS, st.sampled_from((0.0, 0.3)), st.booleans())
+def test_tenants_that_always_wait_are_served_alike(seed: int, cancels: float, small: bool) -> None:
+    properties.shares_fairly(UNCHANGED, seed, cancels, small)
+
+
+@some(12)
+@given(SEEDS)
+def test_who_does_not_fit_is_passed_a_bounded_number_of_times(seed: int) -> None:
+    properties.bounds_bypass(UNCHANGED, seed)
+
+
+@some(4)
+@given(SEEDS)
+def test_more_is_refused_where_more_comes(seed: int) -> None:
+    """Up to three points of a hundred, which is what the order of arrivals decides."""
+    parts = [properties.refused_part(UNCHANGED, seed, load) for load in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)]
+    assert parts[0] == 0
+    assert parts[-1] > 0.3
+    assert all(more >= less - 0.03 for less, more in itertools.pairwise(parts)), parts
