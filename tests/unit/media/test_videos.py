@@ -106,13 +106,18 @@ async def test_bounds_are_checked() -> None:
         b"hello",
         b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
         b"ffconcat version 1.0\nfile /etc/passwd\n",
-        b"\0\0\0\x18ftypmp42" + bytes(1000),
-        b"GIF89a" + bytes(100),
-        encode([RED] * 8)[:300],
+        b"RIFF\0\0\0\0WAVEfmt ",
     ],
 )
-async def test_what_is_no_video_is_refused(body: bytes) -> None:
-    assert "is not a video" in (message := await refusal(body)) or "could not be decoded" in message
+async def test_what_is_no_video_does_not_reach_the_decoder(body: bytes) -> None:
+    """Playlists above all, which name other files and hosts."""
+    assert "is not a video" in await refusal(body)
+
+
+@pytest.mark.parametrize("body", [b"\0\0\0\x18ftypmp42" + bytes(1000), b"GIF89a" + bytes(100), encode([RED] * 8)[:300]])
+async def test_broken_videos_are_refused(body: bytes) -> None:
+    message = await refusal(body)
+    assert "could not be decoded" in message or "has no pictures" in message
 
 
 async def test_a_header_that_promises_too_many_frames_is_not_believed() -> None:
