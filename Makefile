@@ -4,7 +4,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test test-slow redis lint format bench-parser train evaluate lock clean
+.PHONY: help install serve test test-slow redis lint format bench-parser bench-load train evaluate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ format: install ## Put the code into shape
 
 bench-parser: install ## Cost per token of the output parser, beside vLLM's
 	@$(BIN)/python tests/bench/parser_cost.py
+
+bench-load: install ## Admission under open-loop load on the real engine, beside the same load without it
+	@$(BIN)/python -m tests.bench.admission_engine $(ARGS)
 
 train: install ## Train the reference checkpoint anew into .train/ (resumes where it stopped)
 	@$(BIN)/python -m server.reference.train --out .train --resume

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[DaemonProcess]:
-    running = DaemonProcess(environment={"QWEND_ENGINE": json.dumps({"max_num_seqs": "2"})})
+    # Of two places no share can be held back.
+    shares = {f"QWEND_ADMISSION__CLASSES__{name}__SHARE": "1.0" for name in ("STANDARD", "BATCH")}
+    running = DaemonProcess(environment={"QWEND_ENGINE": json.dumps({"max_num_seqs": "2"}), **shares})
     try:
         yield running.wait_ready()
     finally:
