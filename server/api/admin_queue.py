@@ -9,31 +9,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from server.admission.classes import PriorityClass
 from server.admission.desk import Desk
+from server.admission.policy.decisions import Waiting
 from server.api.auth import LOCAL_TOOL
 
 router = APIRouter(prefix="/admin", dependencies=[LOCAL_TOOL])
 
 _MOST = 1000
-
-
-class WaitingRequest(BaseModel):
-    """One waiting request. `priority` is the class that it waits in, `asked` the one that it came in; they differ once
-    it has aged. `why` is what keeps it out. Times are in seconds.
-    """
-
-    id: int
-    tenant: str
-    priority: PriorityClass
-    asked: PriorityClass
-    waited: float
-    prompt_tokens: int
-    uncached_tokens: int
-    predicted_output: int
-    why: str
-    starts_in: float
-    deadline_in: float | None
 
 
 class Resource(BaseModel):
@@ -65,7 +47,7 @@ class Queue(BaseModel):
     step_seconds: StepTime
     forecast_error_ratio: float
     forecast_trusted: bool
-    requests: list[WaitingRequest]
+    requests: list[Waiting]
 
 
 @router.get("/queue")
@@ -106,5 +88,5 @@ def _state(desk: Desk, most: int) -> Queue:
         step_seconds=StepTime(**asdict(controller.model.costs)),
         forecast_error_ratio=round(controller.forecast.error, 3),
         forecast_trusted=controller.forecast.trusted,
-        requests=[WaitingRequest(**asdict(each)) for each in desk.standing(most)],
+        requests=desk.standing(most),
     )

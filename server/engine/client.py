@@ -9,12 +9,10 @@ from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.child_processes import prepare_children
-from server.engine.constraints import bound_by, grammar_of, not_a_grammar, try_out
 from server.engine.failures import translate
-from server.engine.grammar_checker import GrammarChecker, GrammarRefused
 from server.engine.logprobs import token_logprobs
 from server.engine.media_connector import ready, register
-from server.engine.sampling import sampling_params
+from server.engine.order_parameters import OrderParameters
 from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.step_reports import Listener, step_reporter
@@ -31,11 +29,10 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 class VllmEngine:
     """Start it with `start`; it serves until `stop` or until its process dies."""
 
-    def __init__(self, llm: Any, defaults: Mapping[str, Any], listeners: list[Listener]) -> None:
+    def __init__(self, llm: Any, parameters: OrderParameters, listeners: list[Listener]) -> None:
         self._llm = llm
         self._listeners = listeners
-        self._defaults = dict(defaults)
-        self._checker: GrammarChecker | None = None
+        self._parameters = parameters
         tokenizer = llm.renderer.get_tokenizer()
         self._think_start = _token_id(tokenizer, _THINK_OPEN)
         self._think_end = _token_id(tokenizer, _THINK_CLOSE)
@@ -53,9 +50,8 @@ class VllmEngine:
             llm = await asyncio.to_thread(_build, settings, phases, listeners)
         finally:
             tap.close()
-        engine = cls(llm, llm.model_config.get_diff_sampling_param(), listeners)
+        engine = cls(llm, await OrderParameters.start(llm, settings), listeners)
         await engine._warm_up()
-        engine._checker = await _grammar_checker(llm, settings)
         return engine
 
     @property
@@ -176,8 +172,7 @@ class VllmEngine:
 
     async def parameters(self, order: Order) -> Any:
         """See `server.generation.ports.Engine`."""
-        bound = bound_by(order)
-        return await self._bound_params(order, bound) if bound else sampling_params(order, self._defaults)
+        return await self._parameters.of(order)
 
     async def submit(self, request_id: str, prompt: Prompt, order: Order, parameters: Any = None) -> VllmStream:
         """See `server.generation.ports.Engine`."""
@@ -203,34 +198,9 @@ class VllmEngine:
             raise translate(error) from error
         return VllmStream(self._llm, queue, order.sampling.logprobs)
 
-    async def _bound_params(self, order: Order, bound: str) -> Any:
-        """Parameters with a grammar that has compiled, and that vLLM will not look at again on the event loop."""
-        try:
-            params = await asyncio.to_thread(sampling_params, order, self._defaults)
-            grammar = await asyncio.to_thread(grammar_of, params.structured_outputs)
-            if self._checker is not None and grammar is not None:
-                await self._checker.check(grammar, bound)
-            await asyncio.to_thread(try_out, order)
-            llm = self._llm
-            await asyncio.to_thread(
-                params.validate_grammar,
-                llm.model_config,
-                llm.vllm_config.structured_outputs_config,
-                llm.renderer.get_tokenizer(),
-            )
-        except GrammarRefused as refused:
-            raise not_a_grammar(refused, bound) from refused
-        except Exception as error:
-            failure = translate(error)
-            if isinstance(failure, InvalidRequest) and failure.param is None:
-                failure.param = bound
-            raise failure from error
-        return params
-
     async def stop(self, seconds: float) -> None:
         """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""
-        if self._checker is not None:
-            self._checker.close()
+        self._parameters.close()
         await asyncio.to_thread(self._llm.shutdown, seconds)
 
     def _abandon(self, adding: asyncio.Future[Any]) -> None:
@@ -324,31 +294,6 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener])
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
-
-
-async def _grammar_checker(llm: Any, settings: Settings) -> GrammarChecker | None:
-    """None where the profile has chosen another backend than xgrammar, whose time nothing bounds."""
-    config = llm.vllm_config.structured_outputs_config
-    if config.backend != "xgrammar":
-        return None
-
-    def tokenizer() -> str:
-        from xgrammar import TokenizerInfo
-
-        vocabulary = llm.model_config.get_vocab_size()
-        info = TokenizerInfo.from_huggingface(llm.renderer.get_tokenizer(), vocab_size=vocabulary)
-        return str(info.serialize_json())
-
-    checker = GrammarChecker(
-        await asyncio.to_thread(tokenizer),
-        any_whitespace=not config.disable_any_whitespace,
-        seconds=settings.limits.schema_seconds,
-        at_once=settings.limits.schemas_at_once,
-        memory_bytes=settings.limits.schema_memory_bytes,
-    )
-    # Before the first request, which would wait for it.
-    await checker.start()
-    return checker
 
 
 def _with_configs(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,11 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One waiting request, for a person who looks: times in seconds."""
+    """One waiting request, for a person who looks; times are in seconds.
+
+    `priority` is the class that it waits in, `asked` the one that it came in: they differ once it has aged. `why` is
+    what keeps it out.
+    """
 
     id: int
     tenant: str
