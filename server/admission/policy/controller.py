@@ -222,6 +222,11 @@ class Controller:
         head.why = self.room.obstacle(head, share)
         if not head.why and not blockers:
             return head
+        if head.why == SEQUENCES and head.sequences == 1:
+            # Then nobody else fits either.
+            if head not in blockers:
+                blockers.append(head)
+            return None
         # Where the long prompts' lane is taken, none of them is looked at; that keeps nobody else out.
         for ticket in queue.ranked(self.rules.look_ahead, short_only=head.why == LANE_TAKEN):
             if any(self._bypassed_enough(blocker, ticket) for blocker in blockers):

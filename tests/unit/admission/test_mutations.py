@@ -68,7 +68,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "the peak taken too low": (
         LIMITS,
-        [("peak_kv", ".max())", ".min())")],
+        [("peak_kv", "most = max(most, have + int(later))", "pass")],
     ),
     "the prefill limit ignored": (
         LIMITS,
