@@ -90,11 +90,9 @@ class Room:
         if self.sequences + ticket.sequences > self.sequence_limit * share:
             self._full = True
             return SEQUENCES
+        capacity = int(self.kv_limit * share)
         if not self._kv.fits(
-            self.need(ticket),
-            ticket.remaining_output // ticket.sequences,
-            ticket.sequences,
-            int(self.kv_limit * share),
+            self.need(ticket), ticket.remaining_output // ticket.sequences, ticket.sequences, capacity
         ):
             return KV
         if ticket.long:
