@@ -27,6 +27,7 @@ class PeakKv:
         # to there, the sequences, the peaks, the highest peak up to there, and the highest from there on for a request
         # more of one sequence. None when something has changed.
         self._order: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._failed: tuple[int, int, int, int] | None = None
         self._owner: list[object] = []
         self.held = 0
         self.total = 0
@@ -76,7 +77,15 @@ class PeakKv:
             return True
         if self.held + have > capacity:
             return False
-        return self.peak(have, remain, count) <= capacity
+        if self._order is not None and self._failed is not None:
+            # What takes no less than something that did not fit does not fit either.
+            least = self._failed
+            if have >= least[0] and remain >= least[1] and count >= least[2] and capacity <= least[3]:
+                return False
+        if self.peak(have, remain, count) <= capacity:
+            return True
+        self._failed = have, remain, count, capacity
+        return False
 
     def peak(self, have: int = 0, remain: int = 0, count: int = 0) -> int:
         """The peak of what runs, with one more request if `count` is not 0."""
@@ -96,7 +105,7 @@ class PeakKv:
         return most
 
     def _sort(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        used = self._used
+        used, self._failed = self._used, None
         falling = -self._remain[:used]
         order = falling.argsort(kind="stable")
         falling = falling[order]
