@@ -26,6 +26,7 @@ from server.generation.engine_state import EngineReport, EngineSize
 _GROWTH = 4
 _LEAST_GROWTH = 16
 _ENDLESS = float("inf")
+_HIGHER = {priority: tuple(each for each in PriorityClass if each.rank < priority.rank) for priority in PriorityClass}
 
 
 class Controller:
@@ -52,6 +53,10 @@ class Controller:
         self._stop_after = -_ENDLESS
         self._stopping = 0
         self._blocked = False
+        self._decisions = 0
+        # Whether all that waited was kept out when it was last looked at, and who has come since.
+        self._settled = False
+        self._newcomers: list[Ticket] = []
 
     @property
     def waiting(self) -> int:
@@ -108,6 +113,7 @@ class Controller:
         if ticket.slot is None:
             return
         if ticket.prefilling:
+            self._settled = False
             self._first_token(now, ticket, cached)
         ticket.made += tokens
         if ticket.made > ticket.predicted_output:
@@ -126,6 +132,7 @@ class Controller:
         if ticket.stage is not Stage.STOPPING:
             return
         self._stopping -= 1
+        self._settled = False
         self.room.leave(ticket)
         ticket.uncached = max(1, ticket.prompt + ticket.made - cached)
         ticket.long = ticket.uncached >= self.rules.long_tokens
@@ -138,6 +145,7 @@ class Controller:
         queue = self.queues[ticket.priority]
         if stage is Stage.ENDED:
             return False
+        self._settled = False
         if stage is Stage.RESERVED:
             self.reserved -= 1
             self._work(ticket, -1)
@@ -165,6 +173,7 @@ class Controller:
     def observe(self, now: float, report: EngineReport) -> None:
         """One step of the engine."""
         self._last_report = now
+        self._settled = False
         if report.step_seconds is not None:
             tokens = report.prefill_tokens + report.decode_tokens
             self.model.learn(report.step_seconds, tokens, report.kv_used * self.size.kv_tokens)
@@ -178,10 +187,28 @@ class Controller:
         self._expire(now)
         decisions.evict, self._evictions = self._evictions, []
         self._age(now)
-        self._blocked = False
+        if self._settled and self._kept_out(now):
+            return decisions
+        self._blocked = self._settled = False
+        self._newcomers.clear()
         if not self.stale(now):
             self._admit(now, decisions)
+            self._settled = True
         return decisions
+
+    def _kept_out(self, now: float) -> bool:
+        """Whether who came since everybody was kept out is kept out as well. Then nothing is to be decided, unless
+        something can be stopped for them.
+        """
+        newcomers, self._newcomers = self._newcomers, []
+        if newcomers and (self.room.stoppable or not self.room.running):
+            return False
+        for ticket in newcomers:
+            if ticket.stage is Stage.WAITING:
+                ticket.why = self.room.obstacle(ticket, self._share(ticket.priority, now))
+                if not ticket.why:
+                    return False
+        return self._stop_after <= now or not self._blocked
 
     def stale(self, now: float) -> bool:
         """Whether the engine has work and has told nothing for too long; it counts as full then."""
@@ -199,6 +226,7 @@ class Controller:
         return min(times, default=None)
 
     def _admit(self, now: float, decisions: Decisions) -> None:
+        self._decisions += 1
         blockers: list[Ticket] = []
         for priority, queue in self.queues.items():
             if blockers and priority is PriorityClass.BATCH:
@@ -225,30 +253,40 @@ class Controller:
         head = queue.head()
         if head is None:
             return None
-        head.why = self.room.obstacle(head, share)
+        self._look(head, share)
         if not head.why and not blockers:
             return head
+        if head.why == SEQUENCES and head.sequences == 1:
+            # Then nobody else fits either.
+            if head not in blockers:
+                blockers.append(head)
+            return None
+        if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
+            return None
+        # Tenants may get only so far ahead of the one of their class that they pass: that bounds the unfairness of many
+        # such waits, as the number of times bounds each wait.
+        passed = [queue.counter(each) for each in blockers if each.priority is head.priority]
+        furthest = min(passed, default=_ENDLESS) + self.rules.bypass_units
         # Where the long prompts' lane is taken, none of them is looked at; that keeps nobody else out.
         for ticket in queue.ranked(self.rules.look_ahead, short_only=head.why == LANE_TAKEN):
-            if any(self._bypassed_enough(blocker, ticket) for blocker in blockers):
+            counter = queue.counter(ticket)
+            if counter > furthest:
                 return None
-            ticket.why = self.room.obstacle(ticket, share)
+            self._look(ticket, share)
             if not ticket.why:
                 return ticket
             if ticket.why != LANE_TAKEN and ticket not in blockers:
                 blockers.append(ticket)
+                furthest = min(furthest, counter + self.rules.bypass_units)
+                if ticket.bypassed >= self.rules.bypasses:
+                    return None
         return None
 
-    def _bypassed_enough(self, blocker: Ticket, ticket: Ticket) -> bool:
-        """Whether `blocker` has been passed so often, or its tenant so far by the other's of its class, that it is its
-        turn now. The first bounds its wait, the second the unfairness of many such waits.
-        """
-        if blocker.bypassed >= self.rules.bypasses:
-            return True
-        if blocker.priority is not ticket.priority:
-            return False
-        queue = self.queues[ticket.priority]
-        return queue.line(ticket).counter - queue.line(blocker).counter > self.rules.bypass_units
+    def _look(self, ticket: Ticket, share: float) -> None:
+        """Sets what keeps a ticket out. Within a decision the room gets only smaller: who is kept out stays so."""
+        if ticket.looked != self._decisions or not ticket.why:
+            ticket.looked = self._decisions
+            ticket.why = self.room.obstacle(ticket, share)
 
     def _enter(self, now: float, ticket: Ticket) -> None:
         queue = self.queues[ticket.priority]
@@ -286,7 +324,7 @@ class Controller:
 
     def _share(self, priority: PriorityClass, now: float) -> float:
         """The part of the room open to a class: all of it, unless a higher one has been seen lately."""
-        seen = max((self._last_seen[each] for each in PriorityClass if each.rank < priority.rank), default=-_ENDLESS)
+        seen = max([self._last_seen[each] for each in _HIGHER[priority]], default=-_ENDLESS)
         return self.rules.classes[priority].share if now - seen <= self.rules.reserve_memory_seconds else 1.0
 
     # Waiting
@@ -298,6 +336,7 @@ class Controller:
     def _push(self, now: float, ticket: Ticket) -> None:
         queue = self.queues[ticket.priority]
         ticket.queued = now
+        self._newcomers.append(ticket)
         queue.push(ticket)
         self._work(ticket, 1)
         self._look_later(now, ticket.priority, queue.line(ticket))
@@ -371,6 +410,7 @@ class Controller:
                 self._schedule_ageing(max(due, now + min(1.0, ageing)), priority, line)
 
     def _promote(self, now: float, ticket: Ticket, above: PriorityClass) -> None:
+        self._settled = False
         self._work(ticket, -1)
         self.queues[ticket.priority].leave(ticket)
         ticket.priority = above
@@ -428,7 +468,7 @@ class Controller:
             raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE, message)
 
     def _expect(self, now: float, ticket: Ticket, booked: Booked = NOBODY) -> Expected:
-        above = [queue for priority, queue in self.queues.items() if priority.rank < ticket.priority.rank]
+        above = [self.queues[each] for each in _HIGHER[ticket.priority]]
         queue = self.queues[ticket.priority]
         share = self._share(ticket.priority, now)
         return self.forecast.expect(ticket, above, queue, share, self.waiting, blocked=self._blocked, booked=booked)

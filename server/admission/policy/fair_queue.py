@@ -53,9 +53,13 @@ class Line:
     def head(self, long: bool) -> Ticket | None:
         """The oldest ticket of a lane that still waits."""
         lane = self.lanes[long]
-        while lane and not self._current(lane[0]):
+        while lane:
+            _, number, ticket = lane[0]
+            # Who was stopped waits for a second time, and may have left its first entry behind.
+            if ticket.stage is Stage.WAITING and ticket.line is self and ticket.place == number:
+                return ticket
             heapq.heappop(lane)
-        return lane[0][2] if lane else None
+        return None
 
     def queued(self) -> float | None:
         """Since when the first of its tickets waits, of either lane; None where none does."""
@@ -73,7 +77,6 @@ class Line:
         return ticket.stage is Stage.WAITING and ticket.line is self
 
     def _current(self, entry: tuple[float, int, Ticket]) -> bool:
-        # Who was stopped waits for a second time, and may have left its first entry behind.
         return self.holds(entry[2]) and entry[2].place == entry[1]
 
     def tickets(self) -> Iterator[Ticket]:
@@ -193,21 +196,27 @@ class FairQueue:
 
     def ranked(self, count: int, *, short_only: bool = False) -> list[Ticket]:
         """The heads of up to `count` lines and lanes, smallest counter first."""
-        lanes = (False,) if short_only else _LANES
+        lanes = [long for long in _LANES if self._heaps[long] and not (long and short_only)]
         found: list[Ticket] = []
         taken: list[tuple[bool, tuple[float, int, str]]] = []
         while len(found) < count:
-            tops = [(line.counter, line.since, long, line) for long in lanes if (line := self._top(long)) is not None]
-            if not tops:
+            best, where = None, False
+            for long in lanes:
+                line = self._top(long)
+                if line is not None and (best is None or (line.counter, line.since) < (best.counter, best.since)):
+                    best, where = line, long
+            if best is None:
                 break
-            _, _, long, line = min(tops, key=lambda each: each[:3])
-            ticket = line.head(long)
-            assert ticket is not None
-            found.append(ticket)
-            taken.append((long, heapq.heappop(self._heaps[long])))
+            # It stands on top with its first ticket.
+            found.append(best.lanes[where][0][2])
+            taken.append((where, heapq.heappop(self._heaps[where])))
         for long, entry in taken:
             heapq.heappush(self._heaps[long], entry)
         return found
+
+    def counter(self, ticket: Ticket) -> float:
+        """The counter of a ticket's tenant."""
+        return self._lines[ticket.ask.tenant].counter
 
     def charge_input(self, ticket: Ticket, tokens: float) -> None:
         """Counts prompt tokens that the engine computes for the ticket's tenant; negative gives back."""

@@ -76,8 +76,8 @@ class Room:
 
     def need(self, ticket: Ticket) -> int:
         """KV tokens of a ticket's prompt and what it has made, in whole blocks and one more for each sequence."""
-        each = self._size.footprint(ticket.prompt + ticket.made // ticket.sequences) + self._size.block_tokens
-        return each * ticket.sequences
+        sequences = ticket.ask.answers
+        return (self._size.footprint(ticket.prompt + ticket.made // sequences) + self._size.block_tokens) * sequences
 
     def never_fits(self, ticket: Ticket) -> bool:
         """Whether the ticket could not run even alone in the engine, making all that it may."""
@@ -91,15 +91,12 @@ class Room:
         """
         if not self.running:
             return ""
-        if self.sequences + ticket.sequences > self.sequence_limit * share:
+        sequences = ticket.ask.answers
+        if self.sequences + sequences > self.sequence_limit * share:
             self._full = True
             return SEQUENCES
-        if not self._kv.fits(
-            self.need(ticket),
-            ticket.remaining_output // ticket.sequences,
-            ticket.sequences,
-            int(self.kv_limit * share),
-        ):
+        capacity = int(self.kv_limit * share)
+        if not self._kv.fits(self.need(ticket), ticket.remaining_output // sequences, sequences, capacity):
             return KV
         if ticket.long:
             # One at a time past its own share of the prefill: a prompt that is longer than that share still runs.

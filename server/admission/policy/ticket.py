@@ -71,6 +71,7 @@ class Ticket:
         "id",
         "line",
         "long",
+        "looked",
         "made",
         "max_tokens",
         "order",
@@ -128,7 +129,9 @@ class Ticket:
         # The line that it waits in, so that what it left behind in another is told from it.
         self.line: object | None = None
         self.place = 0
+        # What kept it out when it was looked at, and which of the controller's decisions that was in.
         self.why = ""
+        self.looked = 0
 
     @property
     def tenant(self) -> str:

@@ -52,7 +52,11 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "the bypass unbounded": (
         BYPASS,
-        [("controller", "if blocker.bypassed >= self.rules.bypasses:", "if blocker is None:")],
+        [
+            ("controller", "        if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):\n            return None", ""),
+            ("controller", "            if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):\n                break", ""),
+            ("controller", "if ticket.bypassed >= self.rules.bypasses:", "if False:"),
+        ],
     ),
     "new tenants before old ones": (
         BYPASS,
@@ -64,11 +68,11 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "the KV limit ignored": (
         LIMITS,
-        [("room", "int(self.kv_limit * share)", "10**9")],
+        [("room", "capacity = int(self.kv_limit * share)", "capacity = 10**9")],
     ),
     "the peak taken too low": (
         LIMITS,
-        [("peak_kv", ".max())", ".min())")],
+        [("peak_kv", "most = max(most, have + int(later))", "pass")],
     ),
     "the prefill limit ignored": (
         LIMITS,
