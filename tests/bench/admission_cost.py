@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.controller import Controller
-from server.admission.policy.decisions import EngineReport
 from server.admission.policy.engine_model import StepCosts
-from server.admission.policy.parameters import ClassRules, EngineSize, Rules
+from server.admission.policy.parameters import ClassRules, Rules
 from server.admission.policy.ticket import Ask, Cost, Ticket
+from server.generation.engine_state import EngineReport, EngineSize
 
 TENANTS = 1000
 LIMIT = 50.0
@@ -118,10 +118,9 @@ def main() -> None:
             come, go, each, token = measure(waiting, near_kv_limit=near)
             first = first or (come, go)
             slow = slow or max(come, each) > LIMIT
+            kv = "full" if near else "free"
             ratios = f"{come / first[0]:>9.2f} {go / first[1]:>7.2f}"
-            print(
-                f"{waiting:>8} {'full' if near else 'free':>6} {come:>8.1f} {go:>8.1f} {each:>9.1f} {token:>7.2f} {ratios}"
-            )
+            print(f"{waiting:>8} {kv:>6} {come:>8.1f} {go:>8.1f} {each:>9.1f} {token:>7.2f} {ratios}")
     sys.exit(int(slow))
 
 
