@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from server.admission import measures
+from server.admission.classes import PriorityClass
 from server.admission.gate import Gate, GatePermit
 from server.admission.policy.controller import Controller
 from server.admission.policy.decisions import Eviction, Waiting
@@ -72,12 +73,6 @@ class Desk:
             self.controller.observe(self.clock(), report)
             if self.controller.waiting:
                 self.poke()
-
-    def change(self, rules: Rules) -> None:
-        """New rules for who comes from now on; who waits keeps its place."""
-        if self.controller is not None:
-            self.controller.change(rules)
-            self.poke()
 
     def standing(self, most: int) -> list[Waiting]:
         """Who waits, in the order in which they would run."""
@@ -169,6 +164,11 @@ class AdmissionPermit:
         await self._wait_for_room()
         measures.admitted(ticket, desk.clock())
 
+    @property
+    def may_stop(self) -> bool:
+        """See `server.generation.ports.Permit`."""
+        return self._ticket is not None and self._ticket.ask.priority is PriorityClass.BATCH
+
     async def readmitted(self, prompt: Prompt) -> None:
         """See `server.generation.ports.Permit`."""
         desk, ticket = self._desk, self._ticket
@@ -208,8 +208,10 @@ class AdmissionPermit:
         self._ended = True
         ticket, controller = self._ticket, self._desk.controller
         if self._hold is not None:
-            # A request that never ran has used nothing.
-            settling = asyncio.ensure_future(self._hold.settle(self._prompt_tokens + self._made if self._made else 0))
+            # A request that never ran has used no tokens, and one that we refused is none of its caller's.
+            used = self._prompt_tokens + self._made if self._made else 0
+            ours = outcome.startswith(("rejected_", "evicted_")) and not self._made
+            settling = asyncio.ensure_future(self._hold.cancel() if ours else self._hold.settle(used))
             _settling.add(settling)
             settling.add_done_callback(_settling.discard)
         if ticket is not None and controller is not None:

@@ -22,6 +22,8 @@ def step_reporter(listeners: list[Listener]) -> Any:
     class StepReporter(StatLoggerBase):  # type: ignore[misc]
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
             self._steps = StepClock()
+            # Each replica inside the engine tells of its own steps; together they do as many times as much in one.
+            self._engines = vllm_config.parallel_config.data_parallel_size
 
         def record(
             self,
@@ -37,8 +39,8 @@ def step_reporter(listeners: list[Listener]) -> Any:
             running, waiting = scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs
             report = EngineReport(
                 step_seconds=self._steps.step(time.monotonic(), busy=running + waiting > 0, computed=computed),
-                prefill_tokens=details.num_ctx_tokens if details else 0,
-                decode_tokens=details.num_generation_tokens if details else 0,
+                prefill_tokens=details.num_ctx_tokens * self._engines if details else 0,
+                decode_tokens=details.num_generation_tokens * self._engines if details else 0,
                 running=running,
                 waiting=waiting,
                 kv_used=scheduler_stats.kv_cache_usage,

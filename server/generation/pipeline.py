@@ -141,7 +141,7 @@ class Pipeline:
     async def submit(self, request_id: str, prepared: Prepared, permit: Permit) -> Generation:
         """Hands the request to the engine; see `start` for the permit. Raises RequestFailed."""
         prompt, order = prepared.prompt, prepared.order
-        may_stop = resumable(order)
+        may_stop = permit.may_stop and resumable(order)
         # Before there is a place: what takes a while must not keep one that another could have.
         parameters = await self._engine.parameters(order)
         await permit.admitted(Price(prompt, order.max_tokens, may_stop, prepared.cache_salt))

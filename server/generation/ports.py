@@ -198,6 +198,10 @@ class Price:
 class Permit(Protocol):
     """The right to run one request; it travels with the stream and ends exactly once."""
 
+    @property
+    def may_stop(self) -> bool:
+        """Whether the request may have to give its place in the engine away before it is finished."""
+
     async def admitted(self, price: Price) -> None:
         """Waits until there is room in the engine. Raises RequestFailed when there will be none in time."""
 

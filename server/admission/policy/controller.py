@@ -165,11 +165,6 @@ class Controller:
                 self.lengths.learn(ask.tenant, ask.thinking, ask.effort, ticket.made // ticket.sequences)
         return True
 
-    def change(self, rules: Rules) -> None:
-        """New rules for what comes from now on."""
-        self.rules = rules
-        self.room.rules = rules
-
     def observe(self, now: float, report: EngineReport) -> None:
         """One step of the engine."""
         self._last_report = now

@@ -165,6 +165,23 @@ async def test_a_refusal_for_overload_costs_no_quota() -> None:
     waiting.cancel()
 
 
+async def test_neither_does_one_after_rendering() -> None:
+    house = House()
+    caller = Caller(Tenant("q", quota=Quota(requests_per_minute=60, burst=60)))
+    permit = await house.reserved(caller)
+    with pytest.raises(TooLarge) as refused:
+        await permit.admitted(price(20_000, max_tokens=30_000))
+    permit.end(refused.value.outcome)
+    await settle()
+    assert house.desk.quotas.headers(caller)["x-ratelimit-remaining-requests"] == "60"
+
+
+async def test_only_batch_may_be_stopped() -> None:
+    house = House()
+    assert not (await house.reserved()).may_stop
+    assert (await house.reserved(priority=PriorityClass.BATCH)).may_stop
+
+
 async def test_a_used_up_quota_never_reaches_the_queue() -> None:
     house = House()
     tenant = Caller(Tenant("q", quota=Quota(concurrent_requests=1)))
