@@ -4,10 +4,10 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test lint format bench-parser train evaluate lock clean
+.PHONY: help install serve test lint format bench-parser bench-admission simulate fit-simulator train evaluate lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv with everything in it (once; a second run does nothing)
 	@scripts/install.sh
@@ -29,6 +29,15 @@ format: install ## Put the code into shape
 
 bench-parser: install ## Cost per token of the output parser, beside vLLM's
 	@$(BIN)/python tests/bench/parser_cost.py
+
+bench-admission: install ## Cost of a decision of the admission policy, with up to 10,000 waiting
+	@$(BIN)/python tests/bench/admission_cost.py
+
+simulate: install ## Overload, floods and traces against a simulated engine: figures, and pictures in docs/pictures
+	@$(BIN)/python -m loadtest.simulation
+
+fit-simulator: install ## Fit the simulated engine to the reference checkpoint's real one (some 2 minutes)
+	@$(BIN)/python -m loadtest.simulation.fit
 
 train: install ## Train the reference checkpoint anew into .train/ (resumes where it stopped)
 	@$(BIN)/python -m server.reference.train --out .train --resume
