@@ -4,10 +4,11 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test test-slow redis lint format bench-parser bench-load train evaluate lock clean
+.PHONY: help install serve test test-slow redis lint format bench-parser bench-admission bench-load simulate fit-simulator train
+.PHONY: evaluate lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv with everything in it (once; a second run does nothing)
 	@scripts/install.sh
@@ -38,6 +39,15 @@ bench-parser: install ## Cost per token of the output parser, beside vLLM's
 
 bench-load: install ## Admission under open-loop load on the real engine, beside the same load without it
 	@$(BIN)/python -m tests.bench.admission_engine $(ARGS)
+
+bench-admission: install ## Cost of a decision of the admission policy, with up to 10,000 waiting
+	@$(BIN)/python tests/bench/admission_cost.py
+
+simulate: install ## Overload, floods and traces against a simulated engine: figures, and pictures in docs/pictures
+	@$(BIN)/python -m loadtest.simulation
+
+fit-simulator: install ## Fit the simulated engine to the reference checkpoint's real one (some 2 minutes)
+	@$(BIN)/python -m loadtest.simulation.fit
 
 train: install ## Train the reference checkpoint anew into .train/ (resumes where it stopped)
 	@$(BIN)/python -m server.reference.train --out .train --resume

@@ -25,7 +25,7 @@ Job = tuple[str, tuple[object, ...], str, int]
 def scenario(name: str, arguments: tuple[object, ...]) -> Scenario | None:
     """A scenario by the name of its builder; `reference` is an overload of the embedded checkpoint's engine."""
     if name == "reference":
-        prompt, output = scenarios.Lengths(120, 0.6, most=2000), scenarios.Lengths(60, 0.6, most=500)
+        prompt, output = scenarios.Lengths(400, 0.8, most=8000), scenarios.Lengths(120, 0.6, most=1000)
         return scenarios.overload(float(str(arguments[0])), scenarios.reference_engine(), prompt, output)
     built = getattr(scenarios, name)(*arguments)
     assert built is None or isinstance(built, Scenario)

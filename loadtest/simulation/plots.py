@@ -66,7 +66,8 @@ def ttft_over_time(path: Path, title: str, runs: Runs, groups: dict[str, Callabl
     figure, panels = plt.subplots(1, len(runs), figsize=(11, 3.6), sharey=True)
     shades = ("#1b6ca8", "#d35400", "#2e8b57")
     for axes, (name, run) in zip(panels, runs.items(), strict=True):
-        for (label, belongs), shade in zip(groups.items(), shades, strict=False):
+        # The first group is drawn last, on top of the others.
+        for (label, belongs), shade in reversed(list(zip(groups.items(), shades, strict=False))):
             mine = [each for each in run.attempts if belongs(each)]
             points = [(each.arrived, each.ttft) for each in mine if each.ttft is not None]
             lost = [each.arrived for each in mine if refusal(each.outcome)]
@@ -74,10 +75,11 @@ def ttft_over_time(path: Path, title: str, runs: Runs, groups: dict[str, Callabl
             height = 70 if label == next(iter(groups)) else 95
             axes.plot(lost, [height] * len(lost), "|", ms=5, color=shade, alpha=0.4)
         axes.axhline(10, color="#666", lw=1, ls="--")
+        axes.set_xlim(0, run.duration)
         axes.set_yscale("log")
-        axes.set_ylim(0.02, 130)
+        axes.set_ylim(0.01, 130)
         _axes(axes, "arrival (s)", "TTFT (s)" if axes is panels[0] else "", name)
-    panels[0].legend(fontsize=8, frameon=False, loc="lower right", markerscale=4)
+    panels[0].legend(fontsize=8, frameon=False, loc="lower left", markerscale=4)
     _save(figure, path, f"{title}\n(ticks on top: refused; dashed: objective)")
 
 

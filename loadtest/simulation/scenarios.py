@@ -32,14 +32,16 @@ TRACES = Path(__file__).parents[2].parent / "shared" / "data" / "traces"
 
 def reference_engine() -> World:
     """The engine of the embedded checkpoint on a CPU, as `make fit-simulator` found it."""
-    fixed, token, kv = 0.010, 150e-6, 0.0
-    if FITTED.exists():
-        found = json.loads(FITTED.read_text(encoding="utf-8"))
-        fixed, token, kv = found["fixed_seconds"], found["token_seconds"], found["kv_token_seconds"]
+    found = json.loads(FITTED.read_text(encoding="utf-8"))
     size = EngineSize(
-        sequences=32, step_tokens=2048, blocks=600, block_tokens=16, constant_blocks=6, max_model_len=8192
+        sequences=found["sequences"],
+        step_tokens=found["step_tokens"],
+        blocks=found["blocks"],
+        block_tokens=found["block_tokens"],
+        constant_blocks=6,
+        max_model_len=32_768,
     )
-    return World(size, StepCosts(fixed, token, kv))
+    return World(size, StepCosts(found["fixed_seconds"], found["token_seconds"], found["kv_token_seconds"]))
 
 
 @dataclass(frozen=True, slots=True)

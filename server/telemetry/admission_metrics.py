@@ -21,7 +21,7 @@ USED = Gauge("qwend_admission_used", "What the requests in the engine take of ea
 LIMIT = Gauge("qwend_admission_limit", "How much of each thing may be taken now.", ["resource"])
 FORECAST_ERROR = Gauge(
     "qwend_admission_forecast_error_ratio",
-    "Mean error of the forecast time to the first token, as a part of the longer of both; from 0.6 on static limits hold.",
+    "Mean error of the forecast time to the first token, as a part of the longer of both; over 0.6 static limits hold.",
 )
 FORECAST_BIAS = Gauge(
     "qwend_admission_forecast_bias_ratio", "What forecast waits are multiplied by, learned from real waits."
