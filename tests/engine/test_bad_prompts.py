@@ -49,7 +49,7 @@ CASES: dict[str, tuple[str, Any, int, str, str | None]] = {
     "huge id": (COMPLETIONS, prompt([2**70]), 400, "invalid_value", "prompt"),
     "huge id among prompts": (COMPLETIONS, prompt([[5], [2**31]]), 400, "invalid_value", "prompt[1]"),
     "too many ids": (COMPLETIONS, prompt([5] * 40_000), 400, "context_length_exceeded", "prompt"),
-    "a million ids": (COMPLETIONS, prompt([5] * 1_000_000), 400, "context_length_exceeded", "prompt"),
+    "a million ids": (COMPLETIONS, prompt([5] * 1_000_000), 413, "request_too_large", None),
     "long text": (COMPLETIONS, prompt(LONG), 400, "context_length_exceeded", "prompt"),
     "no room": (COMPLETIONS, prompt([5] * 32_768), 400, "context_length_exceeded", "prompt"),
     "max_tokens over": (COMPLETIONS, prompt(max_tokens=40_000), 400, "context_length_exceeded", "max_tokens"),
