@@ -15,8 +15,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
+import httpx
 import yaml
 
 from loadtest.open_loop import Result, Shot, fire, poisson, quantile
@@ -79,7 +81,7 @@ def steady(
     rate: float, seconds: float, seed: int, *, tenant: str = "", label: str = "", retries: int = 0, **fields: Any
 ) -> list[Shot]:
     """Poisson arrivals, of a tenant by its key."""
-    headers = {"authorization": f"Bearer key-{tenant}"} if tenant else {}
+    headers = {"authorization": f"Bearer {key(tenant)}"} if tenant else {}
     return [
         Shot(at, chat(seed * 100_000 + number, **fields), headers, label or tenant, retries)
         for number, at in enumerate(poisson(rate, seconds, seed))
@@ -161,9 +163,13 @@ def goodput(seconds: float = 60.0) -> dict[str, Any]:
     return {"knee_per_second": rate, "caps": caps, "of the knee's goodput": ratios}
 
 
+def key(tenant: str) -> str:
+    return f"key-of-the-tenant-{tenant}"
+
+
 def tenants_file(weights: dict[str, float]) -> str:
-    """A tenants file with a key `key-NAME` for each."""
-    tenants = [{"name": name, "weight": weight, "keys": [f"key-{name}"]} for name, weight in weights.items()]
+    """A tenants file with a key for each."""
+    tenants = [{"name": name, "weight": weight, "keys": [key(name)]} for name, weight in weights.items()]
     path = Path(tempfile.mkdtemp(prefix="qwend-bench-")) / "tenants.yaml"
     path.write_text(yaml.safe_dump({"tenants": tenants}))
     return str(path)
@@ -220,40 +226,10 @@ def flood(seconds: float = 40.0) -> dict[str, Any]:
 def long(seconds: float = 40.0) -> dict[str, Any]:
     """A prompt of 31,000 tokens each second beside short chats, with admission and without."""
     figures: dict[str, Any] = {}
-    words = [
-        "a",
-        "b",
-        "c",
-        "d",
-        "e",
-        "f",
-        "g",
-        "h",
-        "i",
-        "j",
-        "k",
-        "l",
-        "m",
-        "n",
-        "o",
-        "p",
-        "q",
-        "r",
-        "s",
-        "t",
-        "u",
-        "v",
-        "w",
-        "x",
-        "y",
-        "z",
-    ]
-    with daemon() as probe:
-        few = run(probe.url, [Shot(0, {**chat(1, words=0), "messages": [_long(words, 1000, 1)]})])
-        assert few[0].finished, few[0]
+    words = _words_of_a_giant()
     short = steady(5, seconds, 20, label="short", tokens=32)
     giants = [
-        Shot(float(at), {**chat(at, tokens=8), "messages": [_long(words, 15_400, at)]}, label="long")
+        Shot(float(at), {**chat(at, tokens=8), "messages": [_long(words, at)]}, label="long")
         for at in range(int(seconds))
     ]
     for name, settings in {"ours": {}, "straight": {"ADMISSION__ENABLED": "false"}}.items():
@@ -273,8 +249,17 @@ def long(seconds: float = 40.0) -> dict[str, Any]:
     return figures
 
 
-def _long(words: list[str], count: int, seed: int) -> dict[str, str]:
-    return {"role": "user", "content": f"{seed} " + " ".join(words[(place * 7 + seed) % 26] for place in range(count))}
+def _words_of_a_giant() -> int:
+    """How many words make a prompt of 31,000 tokens, counted by the daemon itself."""
+    with daemon() as ready:
+        asked = {"model": MODEL, "messages": [_long(1000, 1)]}
+        counted = httpx.post(f"{ready.url}/tokenize", json=asked).json()["count"]
+    return 31_000 * 1000 // int(counted)
+
+
+def _long(words: int, seed: int) -> dict[str, str]:
+    letters = " ".join(ascii_lowercase[(place * 7 + seed) % 26] for place in range(words))
+    return {"role": "user", "content": f"{seed} {letters}"}
 
 
 def retry(seconds: float = 8.0) -> dict[str, Any]:
