@@ -120,7 +120,8 @@ def main() -> None:
             slow = slow or max(come, each) > LIMIT
             ratios = f"{come / first[0]:>9.2f} {go / first[1]:>7.2f}"
             print(
-                f"{waiting:>8} {'full' if near else 'free':>6} {come:>8.1f} {go:>8.1f} {each:>9.1f} {token:>7.2f} {ratios}"
+                f"{waiting:>8} {'full' if near else 'free':>6} {come:>8.1f} {go:>8.1f} {each:>9.1f} {token:>7.2f}"
+                f" {ratios}"
             )
     sys.exit(int(slow))
 

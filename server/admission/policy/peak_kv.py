@@ -23,9 +23,9 @@ class PeakKv:
         # A request of several sequences stands here once: `have` of all, `remain` of each, times `count`.
         self._count = np.zeros(max(most, 1), dtype=np.int64)
         self._used = 0
-        # What runs by what remains, most first, as negative numbers; and for each place of that order the tokens held up
-        # to there, the sequences, the peaks, the highest peak up to there, and the highest from there on for a request
-        # more of one sequence. None when something has changed.
+        # What runs by what remains, most first, as negative numbers; and for each place of that order the tokens held
+        # up to there, the sequences, the peaks, the highest peak up to there, and the highest from there on for a
+        # request more of one sequence. None when something has changed.
         self._order: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
         self._failed: tuple[int, int, int, int] | None = None
         self._owner: list[object] = []

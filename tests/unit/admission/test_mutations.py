@@ -29,6 +29,7 @@ AGES = on_traces(properties.ages)
 FAIR = on_seeds(properties.shares_fairly)
 BYPASS = on_seeds(properties.bounds_bypass)
 
+PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
 MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "the counter lift removed": (
         FAIR,
@@ -53,8 +54,8 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "the bypass unbounded": (
         BYPASS,
         [
-            ("controller", "        if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):\n            return None", ""),
-            ("controller", "            if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):\n                break", ""),
+            ("controller", f"        {PASSED}\n            return None", ""),
+            ("controller", f"            {PASSED}\n                break", ""),
             ("controller", "if ticket.bypassed >= self.rules.bypasses:", "if False:"),
         ],
     ),
