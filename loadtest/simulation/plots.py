@@ -79,7 +79,7 @@ def ttft_over_time(path: Path, title: str, runs: Runs, groups: dict[str, Callabl
         axes.set_yscale("log")
         axes.set_ylim(0.01, 130)
         _axes(axes, "arrival (s)", "TTFT (s)" if axes is panels[0] else "", name)
-    panels[0].legend(fontsize=8, frameon=False, loc="lower left", markerscale=4)
+    panels[0].legend(fontsize=8, framealpha=0.85, edgecolor="none", loc="lower left", markerscale=4)
     _save(figure, path, f"{title}\n(ticks on top: refused; dashed: objective)")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _FORGET = 0.995
-_UNCERTAIN = 1e6
+_UNCERTAIN = 1e4
 # Steps of no length and steps that are stalls teach nothing.
 _SHORTEST, _LONGEST = 1e-5, 30.0
 # KV tokens in units that keep the numbers of the fit of one size.
@@ -48,12 +48,14 @@ class EngineModel:
         scale = _FORGET + sum(features[k] * spread[k] for k in range(3))
         gain = [each / scale for each in spread]
         error = seconds - sum(self._weights[k] * features[k] for k in range(3))
+        # While nothing varies, forgetting would blow the uncertainty up without end.
+        forget = _FORGET if covariance[0][0] + covariance[1][1] + covariance[2][2] < _UNCERTAIN else 1.0
         for row in range(3):
             self._weights[row] += gain[row] * error
-            for column in range(3):
-                updated = (covariance[row][column] - gain[row] * spread[column]) / _FORGET
-                # While nothing varies, forgetting would blow the uncertainty up without end.
-                covariance[row][column] = max(-_UNCERTAIN, min(_UNCERTAIN, updated))
+            for column in range(row, 3):
+                # Both halves from one: rounding that tells them apart grows from step to step.
+                updated = (covariance[row][column] - gain[row] * spread[column]) / forget
+                covariance[row][column] = covariance[column][row] = updated
         fixed, token, kv = self._weights
         # A step never gets shorter by more work, whatever the noise of a few steps says.
         self.costs = StepCosts(max(fixed, 1e-4), max(token * _TOKEN_UNIT, 1e-7), max(kv * _KV_UNIT, 0.0))

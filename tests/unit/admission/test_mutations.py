@@ -29,8 +29,7 @@ AGES = on_traces(properties.ages)
 FAIR = on_seeds(properties.shares_fairly)
 BYPASS = on_seeds(properties.bounds_bypass)
 
-_PASSED_ENOUGH = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
-
+PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
 MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "the counter lift removed": (
         FAIR,
@@ -55,8 +54,8 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "the bypass unbounded": (
         BYPASS,
         [
-            ("controller", f"        {_PASSED_ENOUGH}\n            return None", ""),
-            ("controller", f"            {_PASSED_ENOUGH}\n                break", ""),
+            ("controller", f"        {PASSED}\n            return None", ""),
+            ("controller", f"            {PASSED}\n                break", ""),
             ("controller", "if ticket.bypassed >= self.rules.bypasses:", "if False:"),
         ],
     ),

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loadtest.simulation import report, scenarios
+from loadtest.simulation.run import simulate
 from tests.unit.admission import properties
 from tests.unit.admission.fresh import UNCHANGED
 
@@ -55,3 +57,15 @@ def test_more_is_refused_where_more_comes(seed: int) -> None:
     assert parts[0] == 0
     assert parts[-1] > 0.3
     assert all(more >= less - 0.03 for less, more in itertools.pairwise(parts)), parts
+
+
+@pytest.mark.parametrize("kind", ["burst", "sustained", "half"])
+def test_who_comes_back_when_told_to_is_let_in(kind: str) -> None:
+    """Four of five at least, in ten times overload for ten seconds, in 1.5 times for two minutes, and where only every
+    other client comes back.
+    """
+    scenario = scenarios.come_back(kind)
+    results = simulate(scenario.world, scenario.requests(5), "ours", scenario.duration, 60.0)
+    back, let_in = report.kept_promises(results.attempts)
+    assert back > 300
+    assert let_in >= 0.8 * back
