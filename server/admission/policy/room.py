@@ -92,7 +92,11 @@ class Room:
         if not self.running:
             return ""
         sequences = ticket.ask.answers
-        if self.sequences + sequences > self.sequence_limit * share:
+        # One of many answers counts for half of the limit at most: while others go on, it would never find more free.
+        limit = self.sequence_limit * share
+        if self.sequences + min(sequences, max(1.0, limit / 2)) > limit or (
+            self.sequences + sequences > self._size.sequences
+        ):
             self._full = True
             return SEQUENCES
         capacity = int(self.kv_limit * share)
