@@ -17,7 +17,16 @@ from server.admission.classes import PriorityClass
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 LOADS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 TRACE_LOADS = (0.5, 1.0, 1.5, 2.0, 3.0)
-COME_BACK = ("burst", "sustained", "half")
+COME_BACK = ("burst", "burst on steady load", "sustained", "half")
+# What else vLLM's cap of tokens could be computed from, in seconds, and for which scenarios.
+CAPS = (10.0, 5.0, 3.0, 1.5)
+CAPPED: tuple[tuple[str, tuple[object, ...]], ...] = (
+    ("overload", (2.0,)),
+    ("overload", (10.0,)),
+    ("flood", ()),
+    ("long_among_short", ()),
+    ("cached_agents", ()),
+)
 # (builder's name, its arguments): what a worker process can be told.
 Job = tuple[str, tuple[object, ...], str, int]
 
@@ -27,6 +36,8 @@ def scenario(name: str, arguments: tuple[object, ...]) -> Scenario | None:
     if name == "reference":
         prompt, output = scenarios.Lengths(400, 0.8, most=8000), scenarios.Lengths(120, 0.6, most=1000)
         return scenarios.overload(float(str(arguments[0])), scenarios.reference_engine(), prompt, output)
+    if name == "capped":
+        return scenarios.capped(*arguments)  # type: ignore[arg-type]
     built = getattr(scenarios, name)(*arguments)
     assert built is None or isinstance(built, Scenario)
     return built
@@ -51,6 +62,7 @@ def jobs(seed: int) -> list[Job]:
     kinds += [("replay", (trace, load)) for trace in scenarios.TRACE_FILES for load in TRACE_LOADS]
     kinds += [("reference", (2.0,)), ("reference", (10.0,))]
     found: list[Job] = [(name, arguments, policy, seed) for name, arguments in kinds for policy in POLICIES]
+    found += [("capped", (name, arguments, cap), "vLLM's caps", seed) for name, arguments in CAPPED for cap in CAPS]
     return found + [("come_back", (kind,), POLICIES[0], seed) for kind in COME_BACK]
 
 
@@ -134,6 +146,27 @@ def group_rows(name: str, runs: dict[str, Results]) -> list[list[object]]:
     return found
 
 
+CAPS_HEAD = ("scenario", "ours", *(f"caps, {cap:g} s" for cap in CAPS))
+
+
+def caps_rows(found: dict[Job, Results | None], seed: int) -> list[list[object]]:
+    """Goodput with other figures for vLLM's cap; in brackets the part of those in time that must not suffer."""
+
+    def cell(results: Results | None) -> str:
+        assert results is not None
+        mine = [each for each in results.attempts if polite(each)]
+        good = f"{report.goodput(results):.1f}"
+        in_time = 100 * sum(map(report.met, mine)) / len(mine)
+        return good if len(mine) == len(results.attempts) else f"{good} ({in_time:.0f} %)"
+
+    rows: list[list[object]] = []
+    for name, arguments in CAPPED:
+        title = " ".join([name.replace("_", " "), *(f"{each:g}×" for each in arguments)])  # type: ignore[str-format]
+        capped = [cell(found["capped", (name, arguments, cap), "vLLM's caps", seed]) for cap in CAPS]
+        rows.append([title, cell(found[name, arguments, POLICIES[0], seed]), *capped])
+    return rows
+
+
 def main() -> None:
     """Runs everything."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.simulation", description=__doc__)
@@ -169,6 +202,7 @@ def main() -> None:
     print(report.table(HEAD, lines), end="\n\n")
     head = ("scenario", "policy", "group", "requests", "in time %", "TTFT p50", "TTFT p99", "1000 token units")
     print(report.table(head, [row for name in GROUPS for row in group_rows(name, of(name))]), end="\n\n")
+    print(report.table(CAPS_HEAD, caps_rows(found, options.seed)), end="\n\n")
     kept = []
     for kind in COME_BACK:
         results = found["come_back", (kind,), POLICIES[0], options.seed]

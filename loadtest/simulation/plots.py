@@ -148,6 +148,6 @@ def promises(path: Path, title: str, runs: dict[str, Results]) -> None:
         if kept:
             axes.plot(*zip(*kept, strict=True), ".", ms=2, color="#1b6ca8", label="TTFT once back")
         count, good = report.kept_promises(run.attempts)
-        _axes(axes, "time (s)", "seconds" if axes is panels[0] else "", f"{name}: {good} of {count} let in when back")
+        _axes(axes, "time (s)", "seconds" if axes is panels[0] else "", f"{name}:\n{good} of {count} let in when back")
     panels[0].legend(fontsize=8, frameon=False, markerscale=5, loc="upper right")
     _save(figure, path, title)

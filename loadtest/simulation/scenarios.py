@@ -148,12 +148,13 @@ def drift(slower: float = 2.5) -> Scenario:
 
 
 def come_back(kind: str) -> Scenario:
-    """Refused clients come back exactly at Retry-After: after a `burst`, in `sustained` overload, or only `half`."""
+    """Refused clients come back exactly at Retry-After: after a `burst`, in `sustained` overload, or `half`."""
     full = capacity(NODE)
     levels = {
         "burst": [(0.0, 0.05 * full), (10.0, full), (20.0, 0.0)],
+        "burst on steady load": [(0.0, 0.05 * full), (10.0, full), (20.0, 0.05 * full)],
         "sustained": [(0.0, 0.15 * full)],
-        "half": [(0.0, 0.5 * full / 10), (10.0, full), (20.0, 0.5 * full / 10)],
+        "half": [(0.0, 0.05 * full), (10.0, full), (20.0, 0.05 * full)],
     }[kind]
     duration = 120.0
 
@@ -162,6 +163,13 @@ def come_back(kind: str) -> Scenario:
         return merged(*(each.requests(seed, duration) for each in sources))
 
     return Scenario(f"come back: {kind}", replace(NODE, come_back=0.5 if kind == "half" else 1.0), requests, duration)
+
+
+def capped(name: str, arguments: tuple[object, ...], seconds: float) -> Scenario:
+    """Another scenario, with vLLM's cap of tokens computed from so many seconds of prefill."""
+    plain = {"overload": overload, "flood": flood, "long_among_short": long_among_short, "cached_agents": cached_agents}
+    scenario = plain[name](*arguments)  # type: ignore[operator]
+    return replace(scenario, world=replace(scenario.world, ttft_seconds=seconds))
 
 
 TRACE_FILES = {

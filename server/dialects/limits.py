@@ -17,5 +17,5 @@ class Limits:
     schema_bytes: int
     prompts: int = 128
     tokenize_bytes: int = 2**20
-    detokenize_tokens: int = 2**20
+    detokenize_tokens: int = 2**17
     video_frames: int = 768

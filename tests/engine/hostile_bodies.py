@@ -223,9 +223,10 @@ CASES: dict[str, Case] = {
     "prompt over the context": Case(short("word " * 60_000), code="context_length_exceeded", param="messages"),
     "five megabytes of one letter": Case(short("a" * 5_000_000), code="context_length_exceeded", param="messages"),
     "a megabyte of signs": Case(short("\U0001f9ff" * 250_000), code="context_length_exceeded", param="messages"),
-    "two hundred thousand parts": Case(short([{"type": "text", "text": ""}] * 200_000), param="messages[0].content"),
-    "a hundred thousand calls": Case(
-        said(content=None, tool_calls=[{"id": "", "function": {"name": "f", "arguments": "{}"}}] * 100_000),
+    "two hundred thousand parts": Case(short([{"type": "text", "text": ""}] * 200_000), 413, "request_too_large"),
+    "fifty thousand parts": Case(short([{"type": "text", "text": ""}] * 50_000), param="messages[0].content"),
+    "fifty thousand calls": Case(
+        said(content=None, tool_calls=[{"id": "", "function": {"name": "f", "arguments": "{}"}}] * 50_000),
         param="messages[0].tool_calls",
     ),
     # Text is text, special tokens too, as in vLLM: whoever may write messages may write the whole prompt.

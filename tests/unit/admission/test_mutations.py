@@ -65,7 +65,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "any number of sequences": (
         LIMITS,
-        [("room", "> self.sequence_limit * share", "> 10**9")],
+        [("room", "limit = self.sequence_limit * share", "limit = 1e9")],
     ),
     "the KV limit ignored": (
         LIMITS,

@@ -59,7 +59,7 @@ def test_more_is_refused_where_more_comes(seed: int) -> None:
     assert all(more >= less - 0.03 for less, more in itertools.pairwise(parts)), parts
 
 
-@pytest.mark.parametrize("kind", ["burst", "sustained", "half"])
+@pytest.mark.parametrize("kind", ["burst", "burst on steady load", "sustained", "half"])
 def test_who_comes_back_when_told_to_is_let_in(kind: str) -> None:
     """Four of five at least, in ten times overload for ten seconds, in 1.5 times for two minutes, and where only every
     other client comes back.
