@@ -85,7 +85,7 @@ class LimitSettings(_Section):
     schema_memory_bytes: int = Field(2 * 2**30, ge=2**27, description="Memory that a compilation may take.")
     prompts: int = Field(128, ge=1, description="Most prompts in one completions request.")
     tokenize_bytes: int = Field(2**20, ge=1, description="Longest text for /tokenize, in bytes of UTF-8.")
-    detokenize_tokens: int = Field(2**20, ge=1, description="Most token ids for /detokenize.")
+    detokenize_tokens: int = Field(2**17, ge=1, description="Most token ids for /detokenize.")
     images: int = Field(16, ge=0, description="Most images in one request.")
     image_bytes: int = Field(20 * 2**20, ge=1, description="Largest encoded image in bytes.")
     image_pixels: int = Field(16_777_216, ge=1, description="Largest image in pixels, checked before it is decoded.")

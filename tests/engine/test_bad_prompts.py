@@ -92,7 +92,7 @@ CASES: dict[str, tuple[str, Any, int, str, str | None]] = {
     "detokenize a huge id": (DETOKENIZE, ids(2**70), 400, "invalid_value", "tokens"),
     "detokenize beyond the vocabulary": (DETOKENIZE, ids(1, 1216), 400, "invalid_value", "tokens"),
     "detokenize text": (DETOKENIZE, ids("a"), 400, "invalid_value", "tokens[0]"),
-    "detokenize too many": (DETOKENIZE, ids(*[1] * (2**20 + 1)), 413, "request_too_large", None),
+    "detokenize too many": (DETOKENIZE, ids(*[1] * (2**17 + 1)), 400, "too_many", "tokens"),
 }
 
 
