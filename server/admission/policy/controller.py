@@ -454,6 +454,10 @@ class Controller:
             expected = self._expect(now, ticket, booked)
         if now - ticket.arrived + expected.ttft <= objective * self.forecast.reach:
             return
+        # An engine that does nothing takes what it can do in time, whatever margin the door has come to keep: else a
+        # door that has become too careful would refuse everything, and never learn that it could do more.
+        if not self.room.running and not self.waiting and self.forecast.alone(ticket) <= objective:
+            return
         # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
         if self.forecast.alone(ticket) <= objective or ticket.ask.ttft_seconds is not None:
             message = (

@@ -338,3 +338,14 @@ def test_a_forecast_is_corrected_by_how_long_others_waited() -> None:
     for _ in range(50):
         forecast.learn_ttft(1.0, 9.0)
     assert not forecast.trusted
+
+
+def test_a_door_that_has_become_too_careful_still_lets_into_an_empty_engine() -> None:
+    alone = controller().forecast.alone(controller().arrive(0.0, ask(prompt_tokens=500)))
+    rules = ClassRules(ttft_seconds=1.2 * alone, ageing_seconds=1.0)
+    policy = controller(classes=dict.fromkeys(PriorityClass, rules))
+    policy.forecast.reach = 0.5
+    first = enter(policy, 0.0, ask(prompt_tokens=500))
+    assert policy.decide(0.0).admit == [first]
+    with pytest.raises(Refused):
+        policy.arrive(0.0, ask(prompt_tokens=500))
