@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ import time
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 MODEL = "qwen3.5-reference"
 START_SECONDS = 240.0
@@ -89,9 +90,3 @@ class DaemonProcess:
                 self.process.kill()
                 self.process.wait(10)
         self._log.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.daemon_process import free_port
+from tests.ports import free_port
 
 
 class RedisServer:

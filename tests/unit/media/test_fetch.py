@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from server.media.fetch import ByteBudget, Fetcher, FetchFailed, FetchPolicy
+from tests.ports import free_port
 from tests.unit.media.loopback_server import LoopbackServer, loopback, ok, redirect
 
 OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.1"
@@ -41,7 +42,7 @@ class Names:
 
 @pytest.fixture
 async def outside() -> AsyncIterator[LoopbackServer]:
-    async with loopback(OUTSIDE) as server:
+    async with loopback(OUTSIDE, free_port(OUTSIDE, INSIDE)) as server:
         server.answers["/cat.png"] = ok(b"meow")
         yield server
 
