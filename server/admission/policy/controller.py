@@ -10,23 +10,23 @@ import heapq
 from collections.abc import Iterator
 
 from server.admission.classes import PriorityClass
-from server.admission.policy.appointments import NOBODY, Appointments, Booked
 from server.admission.policy.decisions import Decisions, Eviction
+from server.admission.policy.door import Door
 from server.admission.policy.engine_model import EngineModel, StepCosts
 from server.admission.policy.fair_queue import FairQueue, Line
-from server.admission.policy.forecast import Expected, Forecast
+from server.admission.policy.forecast import Forecast
 from server.admission.policy.output_lengths import OutputLengths
 from server.admission.policy.parameters import Rules
-from server.admission.policy.room import KV, LANE_TAKEN, SEQUENCES, Room
+from server.admission.policy.room import KV, LANE_TAKEN, RESERVED, SEQUENCES, Room
+from server.admission.policy.shares import Shares
 from server.admission.policy.ticket import Ask, Cost, Stage, Ticket
-from server.admission.refusals import Reason, Refused, TooLarge
+from server.admission.refusals import Reason, TooLarge
 from server.generation.engine_state import EngineReport, EngineSize
 
 # An answer that outgrew its prediction is expected to grow by a quarter more, and by no fewer tokens than these.
 _GROWTH = 4
 _LEAST_GROWTH = 16
 _ENDLESS = float("inf")
-_HIGHER = {priority: tuple(each for each in PriorityClass if each.rank < priority.rank) for priority in PriorityClass}
 
 
 class Controller:
@@ -40,7 +40,8 @@ class Controller:
         self.forecast = Forecast(size, self.model, self.room)
         self.lengths = OutputLengths()
         self.queues = {each: FairQueue(rules.input_weight, rules.output_weight) for each in PriorityClass}
-        self.appointments = Appointments(rules.longest_retry_seconds, seed)
+        self.shares = Shares(rules, self.room)
+        self.door = Door(rules, self.room, self.forecast, self.queues, self.shares, seed)
         self.reserved = 0
         self._numbers = 0
         self._evictions: list[Eviction] = []
@@ -48,11 +49,12 @@ class Controller:
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._ageing: list[tuple[float, int, PriorityClass, Line]] = []
         self._promoted: dict[tuple[PriorityClass, str], Ticket] = {}
-        self._last_seen: dict[PriorityClass, float] = dict.fromkeys(PriorityClass, -_ENDLESS)
         self._last_report = -_ENDLESS
         self._stop_after = -_ENDLESS
         self._stopping = 0
+        # Whether somebody who waits does not fit, and whether stopping batch sequences would help.
         self._blocked = False
+        self._wanting = False
         self._decisions = 0
         # Whether all that waited was kept out when it was last looked at, and who has come since.
         self._settled = False
@@ -67,17 +69,17 @@ class Controller:
 
     def arrive(self, now: float, ask: Ask) -> Ticket:
         """Reserves a place and an estimated cost before anything is rendered. Raises Refused."""
-        self._last_seen[ask.priority] = now
+        self.shares.seen(now, ask)
         ticket = self._new(ask, now)
         ticket.predicted_output = ask.answers * self.lengths.predict(
             ask.tenant, ask.thinking, ask.effort, ask.max_tokens
         )
         ticket.long = ticket.uncached >= self.rules.long_tokens
-        first_try = self.appointments.keep(now, ask.fingerprint)
+        first_try = self.door.appointments.keep(now, ask.fingerprint)
         if first_try is not None:
             ticket.order = first_try
         # In this order: nobody is displaced by who is then refused for another reason.
-        self._check_wait(now, ticket)
+        self.door.check(now, ticket, self.waiting, blocked=self._blocked)
         self._make_place(now, ticket)
         self.reserved += 1
         self._work(ticket, 1)
@@ -104,7 +106,7 @@ class Controller:
         ticket.stage = Stage.ENDED
         if self.room.never_fits(ticket):
             raise self._too_large(ticket)
-        self._check_wait(now, ticket)
+        self.door.check(now, ticket, self.waiting, blocked=self._blocked)
         ticket.stage = Stage.WAITING
         self._wait(now, ticket)
 
@@ -184,7 +186,7 @@ class Controller:
         self._age(now)
         if self._settled and self._kept_out(now):
             return decisions
-        self._blocked = self._settled = False
+        self._blocked = self._wanting = self._settled = False
         self._newcomers.clear()
         if not self.stale(now):
             self._admit(now, decisions)
@@ -200,10 +202,10 @@ class Controller:
             return False
         for ticket in newcomers:
             if ticket.stage is Stage.WAITING:
-                ticket.why = self.room.obstacle(ticket, self._share(ticket.priority, now))
+                ticket.why = self.obstacle(now, ticket)
                 if not ticket.why:
                     return False
-        return self._stop_after <= now or not self._blocked
+        return self._stop_after <= now or not self._wanting
 
     def stale(self, now: float) -> bool:
         """Whether the engine has work and has told nothing for too long; it counts as full then."""
@@ -216,19 +218,19 @@ class Controller:
     def wake_at(self, now: float) -> float | None:
         """When `decide` must run although nothing happened; None where that is never. Ask after `decide`."""
         times = [heap[0][0] for heap in (self._deadlines, self._ageing) if heap]
-        if self._blocked and self._stop_after > now:
+        if self._wanting and self._stop_after > now:
             times.append(self._stop_after)
         return min(times, default=None)
 
     def _admit(self, now: float, decisions: Decisions) -> None:
         self._decisions += 1
         blockers: list[Ticket] = []
+        held_back: list[Ticket] = []
         for priority, queue in self.queues.items():
-            if blockers and priority is PriorityClass.BATCH:
+            if (blockers or held_back) and priority is PriorityClass.BATCH:
                 break  # batch runs in what is idle, and nothing is while somebody waits for room
-            share = self._share(priority, now)
             while queue.waiting:
-                ticket = self._next(queue, share, blockers)
+                ticket = self._next(now, queue, blockers, held_back)
                 if ticket is None:
                     break
                 self._enter(now, ticket)
@@ -239,16 +241,22 @@ class Controller:
                 break
         self._blocked = bool(blockers)
         work = sum(self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit)
-        self.forecast.learn_pace(now, work, full=self._blocked)
-        if blockers:
-            self._stop(now, blockers, decisions)
+        self.forecast.learn_pace(now, work, full=bool(blockers or held_back))
+        self._wanting = any(
+            ticket.why in (SEQUENCES, KV, RESERVED) and ticket.priority is not PriorityClass.BATCH
+            for ticket in (*blockers, *held_back)
+        )
+        if self._wanting:
+            self._stop(now, decisions)
 
-    def _next(self, queue: FairQueue, share: float, blockers: list[Ticket]) -> Ticket | None:
-        """The ticket of a class that enters next; who is in the way of others is added to `blockers`."""
+    def _next(self, now: float, queue: FairQueue, blockers: list[Ticket], held_back: list[Ticket]) -> Ticket | None:
+        """The ticket of a class that enters next; who is in the way of others is added to `blockers`, who only has to
+        leave something for other tenants to `held_back`.
+        """
         head = queue.head()
         if head is None:
             return None
-        self._look(head, share)
+        self._look(now, head)
         if not head.why and not blockers:
             return head
         if head.why == SEQUENCES and head.sequences == 1:
@@ -267,21 +275,36 @@ class Controller:
             counter = queue.counter(ticket)
             if counter > furthest:
                 return None
-            self._look(ticket, share)
+            self._look(now, ticket)
             if not ticket.why:
                 return ticket
-            if ticket.why != LANE_TAKEN and ticket not in blockers:
+            if ticket.why == LANE_TAKEN:
+                continue
+            furthest = min(furthest, counter + self.rules.bypass_units)
+            if ticket.why == RESERVED:
+                if ticket not in held_back:
+                    held_back.append(ticket)
+            elif ticket not in blockers:
                 blockers.append(ticket)
-                furthest = min(furthest, counter + self.rules.bypass_units)
                 if ticket.bypassed >= self.rules.bypasses:
                     return None
         return None
 
-    def _look(self, ticket: Ticket, share: float) -> None:
+    def _look(self, now: float, ticket: Ticket) -> None:
         """Sets what keeps a ticket out. Within a decision the room gets only smaller: who is kept out stays so."""
         if ticket.looked != self._decisions or not ticket.why:
             ticket.looked = self._decisions
-            ticket.why = self.room.obstacle(ticket, share)
+            ticket.why = self.obstacle(now, ticket)
+
+    def obstacle(self, now: float, ticket: Ticket) -> str:
+        """What keeps a ticket out at this moment; empty where nothing does."""
+        share = self.shares.of(ticket, now)
+        why = self.room.obstacle(ticket, share)
+        if why and why != LANE_TAKEN:
+            full = self.shares.of_class(ticket.priority, now)
+            if share < full and not self.room.obstacle(ticket, full):
+                return RESERVED
+        return why
 
     def _enter(self, now: float, ticket: Ticket) -> None:
         queue = self.queues[ticket.priority]
@@ -300,12 +323,9 @@ class Controller:
         ticket.why = ""
         self.room.enter(ticket)
 
-    def _stop(self, now: float, blockers: list[Ticket], decisions: Decisions) -> None:
+    def _stop(self, now: float, decisions: Decisions) -> None:
         """Batch sequences give way to what waits for room, the newest first, a few at a time."""
-        wanting = any(
-            ticket.why in (SEQUENCES, KV) and ticket.priority is not PriorityClass.BATCH for ticket in blockers
-        )
-        if not wanting or now < self._stop_after or self._stopping:
+        if now < self._stop_after or self._stopping:
             return
         for ticket in reversed(self.room.stoppable.values()):
             if len(decisions.stop) == self.rules.stops_at_once:
@@ -316,11 +336,6 @@ class Controller:
                 decisions.stop.append(ticket)
         if decisions.stop:
             self._stop_after = now + self.rules.stop_grace_seconds
-
-    def _share(self, priority: PriorityClass, now: float) -> float:
-        """The part of the room open to a class: all of it, unless a higher one has been seen lately."""
-        seen = max([self._last_seen[each] for each in _HIGHER[priority]], default=-_ENDLESS)
-        return self.rules.classes[priority].share if now - seen <= self.rules.reserve_memory_seconds else 1.0
 
     # Waiting
 
@@ -338,7 +353,7 @@ class Controller:
 
     def _set_deadlines(self, ticket: Ticket) -> None:
         """Who has been admitted once has met its first deadline; only the last one holds when it is stopped."""
-        objective, total = self._objectives(ticket)
+        objective, total = self.door.objectives(ticket.ask)
         ticket.queue_deadline = None
         if objective is not None and ticket.admitted is None:
             # When it is too late to enter, not when it is too late altogether; a prompt that takes longer to compute
@@ -364,7 +379,7 @@ class Controller:
                 if waited and late and not ticket.returned:
                     self.forecast.learn_late(ticket.work_ahead, now - ticket.arrived)
                 self.leave(now, ticket, complete=False)
-                retry = self._retry_after(now, ticket) if waited else None
+                retry = self.door.retry_after(now, ticket) if waited else None
                 self._evictions.append(Eviction(ticket, Reason.DEADLINE_EXCEEDED, retry))
 
     def _look_later(self, now: float, priority: PriorityClass, line: Line) -> None:
@@ -431,74 +446,9 @@ class Controller:
             newest = line.newest() if line is not None else None
             if newest is not None:
                 self.leave(now, newest, complete=False)
-                self._evictions.append(Eviction(newest, Reason.DISPLACED, self._retry_after(now, newest)))
+                self._evictions.append(Eviction(newest, Reason.DISPLACED, self.door.retry_after(now, newest)))
                 return
-        raise self._refused(now, ticket, Reason.OVERLOADED)
-
-    def _check_wait(self, now: float, ticket: Ticket) -> None:
-        """Refuses who cannot have its first token in time. Who was told to come now is believed instead."""
-        objective, _ = self._objectives(ticket)
-        expected = self._expect(now, ticket)
-        ticket.predicted_wait, ticket.predicted_ttft = expected.wait, expected.ttft
-        ticket.work_ahead = expected.work
-        if not self.forecast.trusted:
-            if self.waiting >= self.rules.static_waiting:
-                raise self._refused(now, ticket, Reason.OVERLOADED)
-            return
-        if objective is None or ticket.returned:
-            return
-        if expected.work:
-            # Who was told to come back in the meantime goes first. That is a promise, not a forecast: nothing is
-            # learned from how it turns out.
-            booked = self.appointments.booked(now, expected.wait, ticket.tenant)
-            expected = self._expect(now, ticket, booked)
-        if now - ticket.arrived + expected.ttft <= objective * self.forecast.reach:
-            return
-        # An engine that does nothing takes what it can do in time, whatever margin the door has come to keep: else a
-        # door that has become too careful would refuse everything, and never learn that it could do more.
-        if not self.room.running and not self.waiting and self.forecast.alone(ticket) <= objective:
-            return
-        # A class's objective is no reason to refuse a prompt that takes longer by itself; the request's own is.
-        if self.forecast.alone(ticket) <= objective or ticket.ask.ttft_seconds is not None:
-            message = (
-                f"The first token would come in about {now - ticket.arrived + expected.ttft:.3g} s "
-                f"({expected.wait:.3g} s of it waiting), and {objective:.3g} s are allowed."
-            )
-            raise self._refused(now, ticket, Reason.DEADLINE_UNREACHABLE, message)
-
-    def _expect(self, now: float, ticket: Ticket, booked: Booked = NOBODY) -> Expected:
-        above = [self.queues[each] for each in _HIGHER[ticket.priority]]
-        queue = self.queues[ticket.priority]
-        share = self._share(ticket.priority, now)
-        return self.forecast.expect(ticket, above, queue, share, self.waiting, blocked=self._blocked, booked=booked)
-
-    def _objectives(self, ticket: Ticket) -> tuple[float | None, float | None]:
-        ask, rules = ticket.ask, self.rules.classes[ticket.ask.priority]
-        objective = rules.ttft_seconds if ask.ttft_seconds is None else ask.ttft_seconds
-        return objective, rules.total_seconds if ask.total_seconds is None else ask.total_seconds
-
-    def _refused(self, now: float, ticket: Ticket, reason: Reason, message: str | None = None) -> Refused:
-        ticket.stage = Stage.ENDED
-        return Refused(reason, retry_after=self._retry_after(now, ticket), evicted=False, message=message)
-
-    def _retry_after(self, now: float, ticket: Ticket) -> float:
-        """When this ticket would be served in time, if nothing else came but those who were told to."""
-        objective, _ = self._objectives(ticket)
-        ahead = [queue for priority, queue in self.queues.items() if priority.rank <= ticket.priority.rank]
-        backlog = self.forecast.backlog(ahead) + self.forecast.prefill(ticket)
-        # Half of its objective is left for what the forecast is wrong by.
-        free_at = now + max(0.0, backlog - 0.5 * (objective or 0.0))
-        seconds = self.forecast.engine_seconds(ticket.uncached, ticket.predicted_output) / self.forecast.pace
-        return self.appointments.book(
-            now,
-            ticket.ask.fingerprint,
-            free_at,
-            seconds,
-            first_try=ticket.order,
-            tenant=ticket.tenant,
-            weight=ticket.ask.weight,
-            patience=0.5 * (objective or 0.0),
-        )
+        raise self.door.refusal(now, ticket, Reason.OVERLOADED)
 
     def _too_large(self, ticket: Ticket) -> TooLarge:
         blocks = self.size.footprint(ticket.prompt + ticket.max_tokens) // self.size.block_tokens * ticket.sequences
@@ -522,11 +472,21 @@ class Controller:
         if ticket.first_token is not None:
             return
         ticket.first_token = now
+        self.room.answered(slow=self._was_slow(now, ticket))
         if not ticket.returned:
             self.forecast.learn_ttft(ticket.predicted_ttft, now - ticket.arrived)
         if cached is not None:
             # What the engine found in its cache was not computed, whatever was estimated.
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)
+
+    def _was_slow(self, now: float, ticket: Ticket) -> bool:
+        """Whether the engine took more than half of the class's objective for a first token that it could have had in a
+        quarter: the other half is for waiting. Only the operator's objective counts, not what a client asks for.
+        """
+        objective = self.rules.classes[ticket.ask.priority].ttft_seconds
+        if objective is None or ticket.admitted is None:
+            return False
+        return now - ticket.admitted > objective / 2 and self.forecast.alone(ticket) < objective / 4
 
     def waiting_tickets(self) -> Iterator[Ticket]:
         """Every waiting ticket, by class, then by tenant."""

@@ -7,6 +7,7 @@ and each other's first). Each is held under a limit that follows the live engine
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.engine_model import EngineModel
@@ -15,19 +16,29 @@ from server.admission.policy.peak_kv import PeakKv
 from server.admission.policy.ticket import Ticket
 from server.generation.engine_state import EngineSize
 
-# What can keep a ticket out.
-SEQUENCES, KV, PREFILL, LANE_TAKEN = "sequences", "kv", "prefill", "long prompts"
+# What can keep a ticket out; the last is what is kept free for tenants that have less than their fair part.
+SEQUENCES, KV, PREFILL, LANE_TAKEN, RESERVED = "sequences", "kv", "prefill", "long prompts", "reserved for others"
 
 # Additive increase, multiplicative decrease, decided once in this many seconds.
 _WINDOW_SECONDS = 1.0
 _SEQUENCES_DECREASE = 0.85
 _SEQUENCES_INCREASE = 0.02
+# More slow first tokens than this part of a window's, and more than one, are a sign of too many sequences.
+_SLOW_PART = 0.1
 _KV_DECREASE = 0.95
 _KV_INCREASE = 0.005
 _LEAST_SEQUENCES = 4
 # Where a new engine begins; doubled in each window in which it is reached, until something first goes wrong.
 _FIRST_SEQUENCES = 16
 _LEAST_KV_SHARE = 0.5
+
+
+@dataclass(slots=True)
+class Held:
+    """What one tenant has of the room: sequences, and KV tokens at their predicted peak."""
+
+    sequences: int = 0
+    kv_tokens: int = 0
 
 
 class Room:
@@ -52,6 +63,9 @@ class Room:
         self._steps = 0
         self._preempted = 0
         self._full = False
+        self._answered = 0
+        self._slow = 0
+        self._held: dict[str, Held] = {}
 
     @property
     def kv_limit(self) -> int:
@@ -78,6 +92,14 @@ class Room:
         """KV tokens of a ticket's prompt and what it has made, in whole blocks and one more for each sequence."""
         sequences = ticket.ask.answers
         return (self._size.footprint(ticket.prompt + ticket.made // sequences) + self._size.block_tokens) * sequences
+
+    def peak_need(self, ticket: Ticket) -> int:
+        """KV tokens of a ticket once it has made what is predicted of it."""
+        return self.need(ticket) + ticket.remaining_output
+
+    def held_by(self, tenant: str) -> Held | None:
+        """What a tenant's running requests hold; None where it has none."""
+        return self._held.get(tenant)
 
     def never_fits(self, ticket: Ticket) -> bool:
         """Whether the ticket could not run even alone in the engine, making all that it may."""
@@ -120,6 +142,10 @@ class Room:
         self.sequences += ticket.sequences
         self.prefill[ticket.long] += ticket.uncached
         self.long_prompts += ticket.long
+        held = self._held.setdefault(ticket.tenant, Held())
+        ticket.peak = self.peak_need(ticket)
+        held.sequences += ticket.sequences
+        held.kv_tokens += ticket.peak
         ticket.slot = self._kv.add(
             ticket, self.need(ticket), ticket.remaining_output // ticket.sequences, ticket.sequences
         )
@@ -140,6 +166,11 @@ class Room:
         del self.running[ticket.id]
         self.stoppable.pop(ticket.id, None)
         self.sequences -= ticket.sequences
+        held = self._held[ticket.tenant]
+        held.sequences -= ticket.sequences
+        held.kv_tokens -= ticket.peak
+        if not held.sequences:
+            del self._held[ticket.tenant]
         if ticket.prefilling:
             self.prefilled(ticket)
         assert ticket.slot is not None
@@ -148,11 +179,17 @@ class Room:
             moved.slot = ticket.slot
         ticket.slot = None
 
+    def answered(self, *, slow: bool) -> None:
+        """A first token came; `slow` if the engine took longer for it than its objective leaves the engine."""
+        self._answered += 1
+        self._slow += slow
+
     def observe(self, now: float, step_seconds: float | None, preempted: int, prefill_tokens: int) -> None:
         """One report of the engine. Moves the limits at the end of each window.
 
         Never by how long requests take: that is how much they were asked to write. And not by the part of a step that
-        computes prompts, which fewer sequences would not make shorter: it has its own limit.
+        computes prompts, which fewer sequences would not make shorter: it has its own limit. First tokens that are slow
+        in the engine count, whatever makes them so: the engine's steps, or a front end that has no time for more.
         """
         self._preempted += preempted
         if step_seconds is not None and self.sequences:
@@ -164,16 +201,17 @@ class Room:
         if self._preempted:
             self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
             self._scale_sequences(_SEQUENCES_DECREASE)
-        elif itl > self.rules.itl_seconds:
+        elif itl > self.rules.itl_seconds or self._slow > max(1.0, _SLOW_PART * self._answered):
             self._scale_sequences(_SEQUENCES_DECREASE)
         else:
             self.kv_share = min(self.kv_share + _KV_INCREASE, self.rules.kv_share)
             if self._full:
-                more = self.sequence_limit if self._doubling else max(1.0, _SEQUENCES_INCREASE * self._size.sequences)
+                more = self.sequence_limit if self._doubling else max(1.0, _SEQUENCES_INCREASE * self.sequence_limit)
                 raised = self.sequence_limit + more
                 self.sequence_limit = min(raised, float(self._size.sequences))
         self._window_end = now + _WINDOW_SECONDS
         self._step_seconds, self._steps, self._preempted, self._full = 0.0, 0, 0, False
+        self._answered = self._slow = 0
 
     def _scale_sequences(self, factor: float) -> None:
         """From what runs, not from a limit that nothing has reached."""

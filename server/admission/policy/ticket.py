@@ -75,6 +75,7 @@ class Ticket:
         "made",
         "max_tokens",
         "order",
+        "peak",
         "place",
         "predicted_output",
         "predicted_ttft",
@@ -125,7 +126,9 @@ class Ticket:
         self.prefilling = False
         self.resumable = False
         self.bypassed = 0
+        # Its place in the room's count of KV tokens, and the most of them that it was expected to hold.
         self.slot: int | None = None
+        self.peak = 0
         # The line that it waits in, so that what it left behind in another is told from it.
         self.line: object | None = None
         self.place = 0

@@ -28,6 +28,7 @@ WORK = on_traces(properties.conserves_work)
 AGES = on_traces(properties.ages)
 FAIR = on_seeds(properties.shares_fairly)
 BYPASS = on_seeds(properties.bounds_bypass)
+QUIET = on_seeds(properties.serves_a_quiet_tenant)
 
 PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
 MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
@@ -88,6 +89,16 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
         WORK,
         [("controller", "while queue.waiting:", "while queue.waiting and not decisions.admit:")],
     ),
+    "nothing kept for quiet tenants": (
+        QUIET,
+        [("shares", "return share * self._rules.tenant_share if self._beyond_fair(ticket, now) else share",
+          "return share")],
+    ),
+    "a flood's next request stops everybody": (
+        QUIET,
+        [("controller", "if ticket.why == RESERVED:", "if False:"),
+         ("controller", "return RESERVED", "return SEQUENCES")],
+    ),
     "nobody grows older": (
         AGES,
         [("controller", "self._promote(now, oldest, above)", "pass")],
@@ -100,7 +111,9 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
 
 
 @pytest.mark.parametrize(
-    "check", [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS], ids=["ends", "limits", "work", "ages", "fair", "bypass"]
+    "check",
+    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET],
+    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet"],
 )
 def test_unbroken_code_passes(check: Callable[[SimpleNamespace], None]) -> None:
     check(UNCHANGED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -251,6 +252,18 @@ def test_the_limit_of_sequences_follows_preemption_and_slow_decoding_but_not_pro
     for second in range(3, 200):
         policy.observe(second * 1.1, EngineReport(0.02, 0, 4, 4, 0, 0.5))
     assert room.kv_share == policy.rules.kv_share
+
+
+def test_slow_first_tokens_shrink_the_limit_and_a_clients_own_wish_does_not() -> None:
+    """Slow is what takes the engine more than half of the operator's objective, 10 s here."""
+    for objective, seconds, shrinks in ((None, 6.0, True), (None, 4.0, False), (0.5, 4.0, False)):
+        policy = Controller(replace(SIZE, sequences=8), Rules(itl_seconds=100.0), prior=StepCosts(0.02, 2e-4))
+        tickets = [enter(policy, 0.0, ask(str(n), ttft_seconds=objective)) for n in range(8)]
+        policy.decide(0.0)
+        for ticket in tickets:
+            policy.made(seconds, ticket, 1, 0)
+        policy.observe(seconds, EngineReport(0.02, 0, 8, 8, 0, 0.5))
+        assert (policy.room.sequence_limit < 8) is shrinks
 
 
 # Controller

@@ -38,9 +38,15 @@ def test_it_holds_whatever_comes(name: str) -> None:
 
 
 @some(12)
-@given(SEEDS, st.sampled_from((0.0, 0.3)), st.booleans())
-def test_tenants_that_always_wait_are_served_alike(seed: int, cancels: float, small: bool) -> None:
-    properties.shares_fairly(UNCHANGED, seed, cancels, small)
+@given(SEEDS, st.sampled_from((0.0, 0.3)), st.booleans(), st.sampled_from((1.0, 0.9)))
+def test_tenants_that_always_wait_are_served_alike(seed: int, cancels: float, small: bool, share: float) -> None:
+    properties.shares_fairly(UNCHANGED, seed, cancels, small, share)
+
+
+@some(8)
+@given(SEEDS)
+def test_a_quiet_tenant_finds_room_beside_a_flood(seed: int) -> None:
+    properties.serves_a_quiet_tenant(UNCHANGED, seed)
 
 
 @some(12)
