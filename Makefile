@@ -43,7 +43,7 @@ bench-load: install ## Admission under open-loop load on the real engine, beside
 bench-admission: install ## Cost of a decision of the admission policy, with up to 10,000 waiting
 	@$(BIN)/python tests/bench/admission_cost.py
 
-simulate: install ## Overload, floods and traces against a simulated engine: figures, and pictures in docs/pictures
+simulate: install ## Overload, floods and traces against a simulated engine: writes the tables and pictures of docs/admission.md
 	@$(BIN)/python -m loadtest.simulation
 
 fit-simulator: install ## Fit the simulated engine to the reference checkpoint's real one (some 2 minutes)

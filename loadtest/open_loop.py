@@ -32,7 +32,10 @@ class Shot:
 
 @dataclass
 class Result:
-    """What became of a shot. Times are seconds from its intended moment; `ttft` is None where no token came."""
+    """What became of a shot. Times are seconds from its intended moment; `ttft` is None where no token came.
+
+    `chunks` are the times of its events but the last; the first only says who speaks.
+    """
 
     shot: Shot
     lag: float = 0.0
@@ -40,7 +43,7 @@ class Result:
     code: str = ""
     ttft: float | None = None
     total: float = 0.0
-    chunks: int = 0
+    chunks: list[float] = field(default_factory=list)
     finished: bool = False
     retry_after: float | None = None
     statuses: list[int] = field(default_factory=list)
@@ -96,10 +99,9 @@ async def _send(session: aiohttp.ClientSession, shot: Shot, intended: float, res
             elif b'"error"' in line[:16]:
                 result.code = json.loads(line[6:])["error"]["code"]
             else:
-                # The first frame only says who speaks.
-                if result.chunks == 1:
-                    result.ttft = time.perf_counter() - intended
-                result.chunks += 1
+                result.chunks.append(time.perf_counter() - intended)
+                if len(result.chunks) == 2:
+                    result.ttft = result.chunks[1]
 
 
 def poisson(rate: float, seconds: float, seed: int) -> list[float]:

@@ -267,10 +267,10 @@ class AdmissionSettings(_Section):
     long_tokens: int = Field(16_384, ge=1, description="From how many tokens to compute a prompt is long.")
     long_share: float = Field(0.5, gt=0, lt=1, description="Part of the prefill that long prompts may take.")
     tenant_share: float = Field(
-        0.9,
+        0.85,
         gt=0,
         le=1,
-        description="Part of the room that a tenant may fill beyond its fair share while others come too.",
+        description="How full the room may be for a tenant far beyond its fair part of it while others come too.",
     )
     itl_seconds: float = Field(0.15, gt=0, description="Mean time of a step above which fewer requests run at once.")
     kv_share: float = Field(0.97, gt=0, le=1, description="Part of the KV cache that predicted peaks may fill.")

@@ -1,4 +1,4 @@
-"""`make simulate`: runs all scenarios, prints their figures and draws docs/pictures/admission-*.png."""
+"""`make simulate`: runs all scenarios, and writes the tables and pictures of docs/admission.md."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from loadtest.simulation.run import POLICIES, simulate
 from loadtest.simulation.scenarios import Scenario
 from server.admission.classes import PriorityClass
 
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+DOCS = Path(__file__).parents[2] / "docs"
 LOADS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 TRACE_LOADS = (0.5, 1.0, 1.5, 2.0, 3.0)
+# Of the overloads, those whose rows stand in the document; all are printed and drawn.
+DOCUMENTED = (1.0, 2.0, 10.0)
 COME_BACK = ("burst", "burst on steady load", "sustained", "half")
 # What else vLLM's cap of tokens could be computed from, in seconds, and for which scenarios.
 CAPS = (10.0, 5.0, 3.0, 1.5)
@@ -146,6 +148,8 @@ def group_rows(name: str, runs: dict[str, Results]) -> list[list[object]]:
     return found
 
 
+GROUPS_HEAD = ("scenario", "policy", "group", "requests", "in time %", "TTFT p50", "TTFT p99", "1000 token units")
+BACK_HEAD = ("come back", "tries", "came back at Retry-After", "let in then", "%")
 CAPS_HEAD = ("scenario", "ours", *(f"caps, {cap:g} s" for cap in CAPS))
 
 
@@ -171,7 +175,7 @@ def main() -> None:
     """Runs everything."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pictures", type=Path, default=PICTURES)
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of admission.md and pictures/")
     options = parser.parse_args()
     started = time.monotonic()
     everything = jobs(options.seed)
@@ -182,9 +186,10 @@ def main() -> None:
         runs = {policy: found[name, arguments, policy, options.seed] for policy in POLICIES}
         return {policy: each for policy, each in runs.items() if each is not None}
 
-    lines = []
+    lines, shown = [], []
     for load in LOADS:
         lines += rows(f"overload {load:g}×", of("overload", load))
+        shown += lines[-len(POLICIES) :] if load in DOCUMENTED else []
     for name, title in (
         ("flood", "one-tenant flood"),
         ("long_among_short", "long among short"),
@@ -192,31 +197,33 @@ def main() -> None:
         ("cached_agents", "cache-heavy agents"),
         ("drift", "slow drift"),
     ):
-        lines += rows(title, of(name))
+        shown += rows(title, of(name))
     for load in (2.0, 10.0):
-        lines += rows(f"reference engine {load:g}×", of("reference", load))
+        shown += rows(f"reference engine {load:g}×", of("reference", load))
     traces = [each for each in scenarios.TRACE_FILES if of("replay", each, 1.0)]
     for trace in traces:
         for load in TRACE_LOADS:
             lines += rows(f"{trace} {load:g}×", of("replay", trace, load))
-    print(report.table(HEAD, lines), end="\n\n")
-    head = ("scenario", "policy", "group", "requests", "in time %", "TTFT p50", "TTFT p99", "1000 token units")
-    print(report.table(head, [row for name in GROUPS for row in group_rows(name, of(name))]), end="\n\n")
-    print(report.table(CAPS_HEAD, caps_rows(found, options.seed)), end="\n\n")
-    kept = []
-    for kind in COME_BACK:
-        results = found["come_back", (kind,), POLICIES[0], options.seed]
-        assert results is not None
-        back, let_in = report.kept_promises(results.attempts)
-        kept.append([kind, len(results.attempts), back, let_in, 100 * let_in / max(back, 1)])
-    print(report.table(("come back", "tries", "came back at Retry-After", "let in then", "%"), kept), end="\n\n")
-    draw(
-        options.pictures,
-        of,
-        traces,
-        {kind: found["come_back", (kind,), POLICIES[0], options.seed] for kind in COME_BACK},
-    )
-    print(f"seed {options.seed}, {time.monotonic() - started:.0f} s; pictures are in {options.pictures.name}/")
+            shown += lines[-len(POLICIES) :] if load == 2.0 else []
+    groups = [row for name in GROUPS for row in group_rows(name, of(name))]
+    back = {kind: found["come_back", (kind,), POLICIES[0], options.seed] for kind in COME_BACK}
+    tables = {
+        "scenarios": report.table(HEAD, shown),
+        "groups": report.table(GROUPS_HEAD, groups),
+        "caps": report.table(CAPS_HEAD, caps_rows(found, options.seed)),
+        "come back": report.table(BACK_HEAD, [back_row(kind, each) for kind, each in back.items()]),
+    }
+    print("\n\n".join([report.table(HEAD, lines), *tables.values()]))
+    report.put(options.docs / "admission.md", tables)
+    draw(options.docs / "pictures", of, traces, back)
+    print(f"seed {options.seed}, {time.monotonic() - started:.0f} s; tables and pictures are in {options.docs.name}/")
+
+
+def back_row(kind: str, results: Results | None) -> list[object]:
+    """How many came back when they were told to, and were let in then."""
+    assert results is not None
+    back, let_in = report.kept_promises(results.attempts)
+    return [kind, len(results.attempts), back, let_in, 100 * let_in / max(back, 1)]
 
 
 def draw(folder: Path, of: object, traces: list[str], back: dict[str, Results | None]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from loadtest.simulation.policies import refusal
 from loadtest.simulation.results import Attempt, Results
@@ -81,6 +83,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *([_cell(each) for each in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def put(document: Path, tables: dict[str, str]) -> None:
+    """Writes each table between the marks of its name, `<!-- table: NAME -->` and `<!-- end -->`.
+
+    Raises ValueError where a table has no such place.
+    """
+    text = document.read_text(encoding="utf-8")
+    for name, written in tables.items():
+        place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+        text, found = place.subn(lambda match, written=written: match[1] + written + match[2], text)
+        if found != 1:
+            raise ValueError(f"{document.name} has {found} places for the table {name!r}")
+    document.write_text(text, encoding="utf-8")
 
 
 def _cell(value: object) -> str:

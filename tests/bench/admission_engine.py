@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import statistics
 import sys
@@ -88,10 +89,11 @@ def steady(
     ]
 
 
-def unloaded(url: str) -> float:
-    """Median time to the first token of requests that come one after the other."""
-    shots = [Shot(0.4 * number, chat(900_000 + number)) for number in range(30)]
-    return statistics.median(result.ttft or 0 for result in run(url, shots)[5:])
+def unloaded(url: str) -> tuple[float, float]:
+    """Median seconds to the first token, and between tokens, of requests that come one after the other."""
+    results = run(url, [Shot(1.0 * number, chat(900_000 + number)) for number in range(20)])[5:]
+    between = [later - sooner for each in results for sooner, later in itertools.pairwise(each.chunks[1:])]
+    return statistics.median(result.ttft or 0 for result in results), statistics.median(between)
 
 
 def told(results: Sequence[Result], objective: float, seconds: float) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def goodput(seconds: float = 60.0) -> dict[str, Any]:
     """Twice the knee: goodput with admission, without it, and with vLLM's own caps, as parts of that at the knee."""
     straight = {"ADMISSION__ENABLED": "false"}
     with daemon(**straight) as plain:
-        median = unloaded(plain.url)
+        median, _ = unloaded(plain.url)
         objective = 5 * median
         show("unloaded ttft", {"median": round(median, 4), "objective": round(objective, 4)})
         rate = knee(plain.url, objective)
@@ -176,10 +178,10 @@ def tenants_file(weights: dict[str, float]) -> str:
 
 
 def capacity(url: str) -> float:
-    """Requests a second that come out of an engine with too many coming in."""
-    results = run(url, steady(60, 12, 77, tenant="quiet0"))
+    """Requests a second that come out of an engine with too many coming in, once its limits have settled."""
+    results = run(url, steady(40, 20, 77, tenant="quiet0"))
     ends = sorted(result.shot.at + result.total for result in results if result.finished)
-    return sum(4 <= end <= 12 for end in ends) / 8
+    return sum(10 <= end <= 20 for end in ends) / 10
 
 
 def ttft(results: Sequence[Result], part: float, *labels: str) -> float:
@@ -190,14 +192,17 @@ def flood(seconds: float = 40.0) -> dict[str, Any]:
     """One tenant at ten times its share beside four quiet ones; then five that all want more than their share."""
     quiet = [f"quiet{number}" for number in range(4)]
     file = tenants_file({"flood": 1.0, **dict.fromkeys(quiet, 1.0), "w1": 1.0, "w2": 2.0, "w3": 3.0})
-    with daemon(TENANTS__FILE=file) as ready:
+    with daemon(ADMISSION__ENABLED="false") as plain:
+        _, itl = unloaded(plain.url)
+    # As an operator would who wants tokens to come at a third of the speed that one user alone sees, or faster.
+    with daemon(TENANTS__FILE=file, ADMISSION__ITL_SECONDS=3 * itl) as ready:
         most = capacity(ready.url)
         calm = [
             shot for index, name in enumerate(quiet) for shot in steady(most / 10, seconds, 10 + index, tenant=name)
         ]
         alone = run(ready.url, calm)
         both = run(ready.url, [*calm, *steady(2 * most, seconds, 50, tenant="flood")])
-        figures: dict[str, Any] = {"capacity": round(most, 1)}
+        figures: dict[str, Any] = {"capacity": round(most, 1), "itl_objective": round(3 * itl, 4)}
         for name, results in (("without", alone), ("with", both)):
             mine = [each for each in results if each.shot.label in quiet]
             figures[name] = {
@@ -211,11 +216,10 @@ def flood(seconds: float = 40.0) -> dict[str, Any]:
             ready.url,
             [shot for index, name in enumerate(weights) for shot in steady(most, 30, 60 + index, tenant=name)],
         )
-        # From when all have something waiting until the last arrival.
+        # From when all have something waiting, and what came before that is served, until the last arrival.
         tokens = dict.fromkeys(weights, 0)
         for each in greedy:
-            if 6 <= each.shot.at + each.total <= 30:
-                tokens[each.shot.label] += each.chunks
+            tokens[each.shot.label] += sum(10 <= each.shot.at + at <= 30 for at in each.chunks[1:])
         whole = sum(tokens.values())
         figures["shares over weights"] = {
             name: round(tokens[name] / whole / (weight / sum(weights.values())), 3) for name, weight in weights.items()

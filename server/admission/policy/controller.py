@@ -26,6 +26,8 @@ from server.generation.engine_state import EngineReport, EngineSize
 # An answer that outgrew its prediction is expected to grow by a quarter more, and by no fewer tokens than these.
 _GROWTH = 4
 _LEAST_GROWTH = 16
+# What the engine may take of an objective for the first token.
+_ENGINE_PART = 2 / 3
 _ENDLESS = float("inf")
 
 
@@ -301,8 +303,9 @@ class Controller:
         share = self.shares.of(ticket, now)
         why = self.room.obstacle(ticket, share)
         if why and why != LANE_TAKEN:
-            full = self.shares.of_class(ticket.priority, now)
-            if share < full and not self.room.obstacle(ticket, full):
+            most = self.shares.most(ticket.priority, now)
+            # What it lacks is kept for tenants that have less.
+            if share < most and not self.room.obstacle(ticket, most):
                 return RESERVED
         return why
 
@@ -480,13 +483,15 @@ class Controller:
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)
 
     def _was_slow(self, now: float, ticket: Ticket) -> bool:
-        """Whether the engine took more than half of the class's objective for a first token that it could have had in a
-        quarter: the other half is for waiting. Only the operator's objective counts, not what a client asks for.
+        """Whether the engine took more than its part of the class's objective for a first token that it could have had
+        in half of that; what is left of the objective is for waiting. Only the operator's objective counts, not what a
+        client asks for.
         """
         objective = self.rules.classes[ticket.ask.priority].ttft_seconds
         if objective is None or ticket.admitted is None:
             return False
-        return now - ticket.admitted > objective / 2 and self.forecast.alone(ticket) < objective / 4
+        part = _ENGINE_PART * objective
+        return now - ticket.admitted > part and self.forecast.alone(ticket) < part / 2
 
     def waiting_tickets(self) -> Iterator[Ticket]:
         """Every waiting ticket, by class, then by tenant."""

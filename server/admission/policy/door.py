@@ -38,7 +38,7 @@ class Door:
         ticket.predicted_wait, ticket.predicted_ttft = expected.wait, expected.ttft
         ticket.work_ahead = expected.work
         if not self._forecast.trusted:
-            if waiting >= self._rules.static_waiting:
+            if waiting >= self._rules.static_waiting and self._has_its_part(ticket):
                 raise self.refusal(now, ticket, Reason.OVERLOADED)
             return
         if objective is None or ticket.returned:
@@ -91,6 +91,13 @@ class Door:
             weight=ticket.ask.weight,
             patience=0.5 * (objective or 0.0),
         )
+
+    def _has_its_part(self, ticket: Ticket) -> bool:
+        """Whether a tenant has its weight's part of `static_waiting` waiting: no flood keeps others out."""
+        queue = self._queues[ticket.priority]
+        line = queue.line(ticket)
+        everyone = queue.weight + (0.0 if line.waiting else line.weight)
+        return line.waiting >= int(self._rules.static_waiting * line.weight / everyone)
 
     def _expect(self, now: float, ticket: Ticket, waiting: int, blocked: bool, booked: Booked = NOBODY) -> Expected:
         above = [queue for priority, queue in self._queues.items() if priority.rank < ticket.priority.rank]

@@ -101,6 +101,8 @@ class Forecast:
         line = queue.line(ticket)
         room = self._room
         crowded = room.sequences + inside + ticket.sequences > room.sequence_limit * share
+        if crowded:
+            room.wanted()
         blocked = blocked or (crowded and bool(room.running)) or bool(room.obstacle(ticket, share))
         higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
         weight = max(queue.weight + (0.0 if line.waiting else line.weight), booked.weight)

@@ -37,9 +37,10 @@ class Rules:
     """The operator's choices; `docs/admission.md` says what each is for.
 
     Times are in seconds, `input_weight` and `output_weight` in counter units per token (VTC's w_p and w_q).
-    `tenant_share` is how full the room may be for a tenant that holds its fair part of it, while others have been seen
-    lately. `bypasses` is how often a request that does not fit is passed by others before they wait for it, and
-    `bypass_units` how far ahead of its tenant, in counter units, the tenants may get that pass it.
+    `tenant_share` is how full the room may be for a tenant far beyond its fair part of it, while others have been
+    seen lately; who is within its part may pass the limit on sequences by as much as is missing to 1. `bypasses` is how
+    often a request that does not fit is passed by others before they wait for it, and `bypass_units` how far ahead of
+    its tenant, in counter units, the tenants may get that pass it.
     """
 
     classes: Mapping[PriorityClass, ClassRules] = field(default_factory=default_classes)
@@ -53,7 +54,7 @@ class Rules:
     prefill_seconds: float = 2.0
     long_tokens: int = 16_384
     long_share: float = 0.5
-    tenant_share: float = 0.9
+    tenant_share: float = 0.85
     itl_seconds: float = 0.15
     kv_share: float = 0.97
     stale_seconds: float = 5.0

@@ -21,8 +21,11 @@ SEQUENCES, KV, PREFILL, LANE_TAKEN, RESERVED = "sequences", "kv", "prefill", "lo
 
 # Additive increase, multiplicative decrease, decided once in this many seconds.
 _WINDOW_SECONDS = 1.0
-_SEQUENCES_DECREASE = 0.85
+_PREEMPTED_DECREASE = 0.85
+_SEQUENCES_DECREASE = 0.9
+# A part of the engine's sequences; less where steps take nearly as long as they may: all of it below this part of that.
 _SEQUENCES_INCREASE = 0.02
+_ROOMY = 0.75
 # More slow first tokens than this part of a window's, and more than one, are a sign of too many sequences.
 _SLOW_PART = 0.1
 _KV_DECREASE = 0.95
@@ -62,7 +65,9 @@ class Room:
         self._step_seconds = 0.0
         self._steps = 0
         self._preempted = 0
-        self._full = False
+        # The smallest part of the limit on sequences at which somebody was kept out; 0 where nobody was.
+        self._full = 0.0
+        self._wanted = False
         self._answered = 0
         self._slow = 0
         self._held: dict[str, Held] = {}
@@ -107,7 +112,8 @@ class Room:
         return ticket.sequences > self._size.sequences or longest > self._size.kv_tokens
 
     def obstacle(self, ticket: Ticket, share: float) -> str:
-        """What keeps the ticket out, empty where nothing does. `share` is the part of the room open to its class.
+        """What keeps the ticket out, empty where nothing does. `share` is the part of the room open to it; over 1 it
+        may pass the limit on sequences, but none of the others.
 
         What fits alone is never kept out of an empty room.
         """
@@ -119,8 +125,9 @@ class Room:
         if self.sequences + min(sequences, max(1.0, limit / 2)) > limit or (
             self.sequences + sequences > self._size.sequences
         ):
-            self._full = True
+            self._full = min(self._full or share, share)
             return SEQUENCES
+        share = min(1.0, share)
         capacity = int(self.kv_limit * share)
         if not self._kv.fits(self.need(ticket), ticket.remaining_output // sequences, sequences, capacity):
             return KV
@@ -179,6 +186,10 @@ class Room:
             moved.slot = ticket.slot
         ticket.slot = None
 
+    def wanted(self) -> None:
+        """Somebody would have entered if more sequences could run, and may be refused at the door for that."""
+        self._wanted = True
+
     def answered(self, *, slow: bool) -> None:
         """A first token came; `slow` if the engine took longer for it than its objective leaves the engine."""
         self._answered += 1
@@ -200,21 +211,32 @@ class Room:
         itl = self._step_seconds / self._steps if self._steps else 0.0
         if self._preempted:
             self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
-            self._scale_sequences(_SEQUENCES_DECREASE)
-        elif itl > self.rules.itl_seconds or self._slow > max(1.0, _SLOW_PART * self._answered):
+            self._scale_sequences(_PREEMPTED_DECREASE)
+        elif itl > self.rules.itl_seconds:
+            # A step's length grows no faster than its sequences, so that this is at least enough.
+            self._scale_sequences(max(_SEQUENCES_DECREASE, self.rules.itl_seconds / itl))
+        elif self._slow > max(1.0, _SLOW_PART * self._answered):
             self._scale_sequences(_SEQUENCES_DECREASE)
         else:
             self.kv_share = min(self.kv_share + _KV_INCREASE, self.rules.kv_share)
-            if self._full:
-                more = self.sequence_limit if self._doubling else max(1.0, _SEQUENCES_INCREASE * self.sequence_limit)
-                raised = self.sequence_limit + more
+            if self._full or self._wanted:
+                raised = self.sequence_limit + (self.sequence_limit if self._doubling else self._increase(itl))
                 self.sequence_limit = min(raised, float(self._size.sequences))
         self._window_end = now + _WINDOW_SECONDS
-        self._step_seconds, self._steps, self._preempted, self._full = 0.0, 0, 0, False
+        self._step_seconds, self._steps, self._preempted, self._full = 0.0, 0, 0, 0.0
         self._answered = self._slow = 0
+        self._wanted = False
+
+    def _increase(self, itl: float) -> float:
+        """Sequences that the limit grows by, after steps of `itl` seconds; the nearer to their objective the fewer."""
+        headroom = (1 - itl / self.rules.itl_seconds) / (1 - _ROOMY)
+        return max(1.0, _SEQUENCES_INCREASE * self._size.sequences * min(1.0, headroom))
 
     def _scale_sequences(self, factor: float) -> None:
-        """From what runs, not from a limit that nothing has reached."""
+        """From what runs, not from a limit that nothing has reached. But who runs may have been let in to a part of the
+        limit only: then what is kept beyond that is still kept.
+        """
         self._doubling = False
-        base = min(self.sequence_limit, float(max(self.sequences, _LEAST_SEQUENCES)))
+        reached = max(self.sequences / (self._full or 1.0), _LEAST_SEQUENCES)
+        base = min(self.sequence_limit, reached)
         self.sequence_limit = max(base * factor, float(min(_LEAST_SEQUENCES, self._size.sequences)))

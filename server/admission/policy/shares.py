@@ -12,6 +12,9 @@ from server.admission.policy.room import Room
 from server.admission.policy.ticket import Ask, Ticket
 
 _NEVER = float("-inf")
+# A tenant is far beyond its fair part with so much more of it, in sequences at least so many.
+_RAMP = 0.25
+_RAMP_SEQUENCES = 2.0
 _HIGHER = {priority: tuple(each for each in PriorityClass if each.rank < priority.rank) for priority in PriorityClass}
 
 
@@ -38,31 +41,53 @@ class Shares:
         seen = max([self._classes[each] for each in _HIGHER[priority]], default=_NEVER)
         return self._rules.classes[priority].share if self._lately(seen, now) else 1.0
 
+    def most(self, priority: PriorityClass, now: float) -> float:
+        """The part of the room open to a tenant of a class that is within its fair part."""
+        share = self.of_class(priority, now)
+        return share * (2 - self._rules.tenant_share) if len(self._tenants) > 1 else share
+
     def of(self, ticket: Ticket, now: float) -> float:
-        """The part of the room open to a ticket: that of its class, and less of it beyond its tenant's fair part."""
-        share = self.of_class(ticket.priority, now)
-        return share * self._rules.tenant_share if self._beyond_fair(ticket, now) else share
+        """The part of the room open to a ticket: that of its class; while other tenants come too, more of it within its
+        tenant's fair part, and as much less far beyond that.
 
-    def _beyond_fair(self, ticket: Ticket, now: float) -> bool:
-        """Whether a tenant would hold more than its weight among those seen lately gives it, with this ticket.
-
-        Its only request is never too much.
+        So it may be more than 1: the limit on sequences is there to keep steps short, and a step that is a little
+        longer harms less than a wait for somebody of the others to end.
         """
-        while self._tenants and not self._lately(next(iter(self._tenants.values()))[0], now):
-            self._drop(next(iter(self._tenants)))
-        held = self._room.held_by(ticket.tenant)
-        if held is None:
-            return False
+        share = self.of_class(ticket.priority, now)
+        self._forget(now)
         weight = ticket.ask.weight
         everyone = self._weight + (0.0 if ticket.tenant in self._tenants else weight)
         if everyone <= weight:
-            return False  # nobody else is there
-        fair = weight / everyone
+            return share  # nobody else is there
+        kept = 1 - self._rules.tenant_share
+        return share * (1 + kept * (1 - 2 * self._excess(ticket, weight / everyone)))
+
+    def _excess(self, ticket: Ticket, fair: float) -> float:
+        """How far a tenant would be beyond this part of the room with a ticket: 0 up to that, 1 from a quarter more on.
+
+        In between, and by a few sequences at least, for who comes in bursts: the part of one of many tenants is only a
+        few. Its only request is never too much.
+        """
         room = self._room
-        return (
-            held.sequences + ticket.sequences > fair * room.sequence_limit
-            or held.kv_tokens + room.peak_need(ticket) > fair * room.kv_limit
+        held = room.held_by(ticket.tenant)
+        if held is None:
+            return 0.0
+        sequences, kv_tokens = fair * room.sequence_limit, fair * room.kv_limit
+        return min(
+            1.0,
+            max(
+                0.0,
+                (held.sequences + ticket.sequences - sequences) / max(_RAMP * sequences, _RAMP_SEQUENCES),
+                (held.kv_tokens + room.peak_need(ticket) - kv_tokens) / (_RAMP * kv_tokens),
+            ),
         )
+
+    def _forget(self, now: float) -> None:
+        while self._tenants:
+            tenant, (seen, _) = next(iter(self._tenants.items()))
+            if self._lately(seen, now):
+                return
+            self._drop(tenant)
 
     def _lately(self, seen: float, now: float) -> bool:
         return now - seen <= self._rules.reserve_memory_seconds

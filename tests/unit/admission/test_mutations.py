@@ -91,8 +91,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "nothing kept for quiet tenants": (
         QUIET,
-        [("shares", "return share * self._rules.tenant_share if self._beyond_fair(ticket, now) else share",
-          "return share")],
+        [("shares", "return share * (1 + kept * (1 - 2 * self._excess(ticket, weight / everyone)))", "return share")],
     ),
     "a flood's next request stops everybody": (
         QUIET,

@@ -146,3 +146,17 @@ def test_tenants_of_a_trace_are_unequal() -> None:
 def test_jains_index() -> None:
     assert report.jain([5, 5, 5]) == 1
     assert report.jain([1, 0, 0, 0]) == 0.25
+
+
+def test_tables_go_to_the_places_of_their_names_and_nowhere_else(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text(
+        "before\n\n<!-- table: a -->\n\nold\n\n<!-- end -->\n\nbetween\n\n<!-- table: b -->\n\nkept\n\n<!-- end -->\n"
+    )
+    report.put(document, {"a": report.table(["x"], [[1.5]])})
+    assert document.read_text() == (
+        "before\n\n<!-- table: a -->\n\n| x |\n| --- |\n| 1.50 |\n\n<!-- end -->\n\nbetween\n\n"
+        "<!-- table: b -->\n\nkept\n\n<!-- end -->\n"
+    )
+    with pytest.raises(ValueError, match="0 places"):
+        report.put(document, {"c": ""})
