@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from server.generation.errors import ContextTooLong, EngineDied, EngineFailed, InvalidRequest, RequestFailed
+from http import HTTPStatus
+
+from server.generation.errors import (
+    ContextTooLong,
+    EngineDied,
+    EngineFailed,
+    InvalidRequest,
+    RequestFailed,
+    Unavailable,
+)
 
 
 def translate(error: Exception) -> Exception:
@@ -11,13 +20,17 @@ def translate(error: Exception) -> Exception:
     The classes follow vLLM's own mapping (entrypoints/serve/exception_handling/error_response.py): its client errors
     and bare ValueError or TypeError are the request's fault, the rest is ours.
     """
-    from vllm.exceptions import VLLMClientError
+    from vllm.exceptions import GracefulHTTPError, VLLMClientError
     from vllm.v1.engine.exceptions import EngineDeadError
 
     if isinstance(error, RequestFailed):
         return error
     if isinstance(error, EngineDeadError):
         return EngineDied("The engine has died; this request cannot be finished.")
+    if isinstance(error, GracefulHTTPError) and error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+        # vLLM's own caps (max_num_queued_reqs and _tokens), should the operator have set them under `engine`. They do
+        # not say when to come back.
+        return Unavailable(error.message, code="overloaded", retry_after=1)
     # jinja2's TemplateError is what a chat template's own refusals arrive as.
     if isinstance(error, VLLMClientError | ValueError | TypeError) or _is_template_error(error):
         message = str(error.args[0]) if error.args else str(error)
