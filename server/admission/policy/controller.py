@@ -17,7 +17,7 @@ from server.admission.policy.fair_queue import FairQueue, Line
 from server.admission.policy.forecast import Forecast
 from server.admission.policy.output_lengths import OutputLengths
 from server.admission.policy.parameters import Rules
-from server.admission.policy.room import KV, LANE_TAKEN, RESERVED, SEQUENCES, Room
+from server.admission.policy.room import KV, LANE_TAKEN, RESERVED, SEQUENCES, Opening, Room
 from server.admission.policy.shares import Shares
 from server.admission.policy.ticket import Ask, Cost, Stage, Ticket
 from server.admission.refusals import Reason, TooLarge
@@ -27,7 +27,7 @@ from server.generation.engine_state import EngineReport, EngineSize
 _GROWTH = 4
 _LEAST_GROWTH = 16
 # What the engine may take of an objective for the first token.
-_ENGINE_PART = 2 / 3
+_ENGINE_PART = 0.85
 _ENDLESS = float("inf")
 
 
@@ -235,10 +235,12 @@ class Controller:
                 ticket = self._next(now, queue, blockers, held_back)
                 if ticket is None:
                     break
+                own = self.shares.of(ticket, now).own
                 self._enter(now, ticket)
                 decisions.admit.append(ticket)
                 for blocker in blockers:
-                    blocker.bypassed += 1
+                    # Who takes a sequence of its tenant's own part is in nobody's way who waits for one.
+                    blocker.bypassed += not (own and blocker.why == SEQUENCES)
             if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
                 break
         self._blocked = bool(blockers)
@@ -261,11 +263,6 @@ class Controller:
         self._look(now, head)
         if not head.why and not blockers:
             return head
-        if head.why == SEQUENCES and head.sequences == 1:
-            # Then nobody else fits either.
-            if head not in blockers:
-                blockers.append(head)
-            return None
         if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
             return None
         # Tenants may get only so far ahead of the one of their class that they pass: that bounds the unfairness of many
@@ -300,12 +297,12 @@ class Controller:
 
     def obstacle(self, now: float, ticket: Ticket) -> str:
         """What keeps a ticket out at this moment; empty where nothing does."""
-        share = self.shares.of(ticket, now)
-        why = self.room.obstacle(ticket, share)
+        opening = self.shares.of(ticket, now)
+        why = self.room.obstacle(ticket, opening)
         if why and why != LANE_TAKEN:
-            most = self.shares.most(ticket.priority, now)
+            full = Opening(self.shares.of_class(ticket.priority, now))
             # What it lacks is kept for tenants that have less.
-            if share < most and not self.room.obstacle(ticket, most):
+            if opening.gentle and not self.room.obstacle(ticket, full):
                 return RESERVED
         return why
 

@@ -101,5 +101,5 @@ class Door:
 
     def _expect(self, now: float, ticket: Ticket, waiting: int, blocked: bool, booked: Booked = NOBODY) -> Expected:
         above = [queue for priority, queue in self._queues.items() if priority.rank < ticket.priority.rank]
-        queue, share = self._queues[ticket.priority], self._shares.of(ticket, now)
-        return self._forecast.expect(ticket, above, queue, share, waiting, blocked=blocked, booked=booked)
+        queue, opening = self._queues[ticket.priority], self._shares.of(ticket, now)
+        return self._forecast.expect(ticket, above, queue, opening, waiting, blocked=blocked, booked=booked)

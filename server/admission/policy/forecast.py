@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.admission.policy.appointments import NOBODY, Booked
 from server.admission.policy.engine_model import EngineModel
 from server.admission.policy.fair_queue import FairQueue
-from server.admission.policy.room import Room
+from server.admission.policy.room import Opening, Room
 from server.admission.policy.ticket import Ticket
 from server.generation.engine_state import EngineSize
 
@@ -84,7 +84,7 @@ class Forecast:
         ticket: Ticket,
         above: list[FairQueue],
         queue: FairQueue,
-        share: float,
+        opening: Opening,
         inside: int,
         *,
         blocked: bool,
@@ -100,10 +100,11 @@ class Forecast:
         """
         line = queue.line(ticket)
         room = self._room
-        crowded = room.sequences + inside + ticket.sequences > room.sequence_limit * share
+        limit = room.sequence_limit * opening.share
+        crowded = not opening.own and room.sequences + inside + ticket.sequences > limit
         if crowded:
             room.wanted()
-        blocked = blocked or (crowded and bool(room.running)) or bool(room.obstacle(ticket, share))
+        blocked = blocked or (crowded and bool(room.running)) or bool(room.obstacle(ticket, opening))
         higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
         weight = max(queue.weight + (0.0 if line.waiting else line.weight), booked.weight)
         own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)

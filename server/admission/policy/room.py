@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.engine_model import EngineModel
@@ -22,7 +23,7 @@ SEQUENCES, KV, PREFILL, LANE_TAKEN, RESERVED = "sequences", "kv", "prefill", "lo
 # Additive increase, multiplicative decrease, decided once in this many seconds.
 _WINDOW_SECONDS = 1.0
 _PREEMPTED_DECREASE = 0.85
-_SEQUENCES_DECREASE = 0.9
+_SLOW_DECREASE = 0.9
 # A part of the engine's sequences; less where steps take nearly as long as they may: all of it below this part of that.
 _SEQUENCES_INCREASE = 0.02
 _ROOMY = 0.75
@@ -44,6 +45,18 @@ class Held:
     kv_tokens: int = 0
 
 
+class Opening(NamedTuple):
+    """What of the room is open to a ticket.
+
+    `share` is the part of each limit. With `own` the limit on sequences does not count; with `gentle` no more prompts
+    enter than leave a step about as short as it should be.
+    """
+
+    share: float = 1.0
+    own: bool = False
+    gentle: bool = False
+
+
 class Room:
     """Counts what runs, and says whether a ticket fits beside it."""
 
@@ -63,6 +76,7 @@ class Room:
         self.kv_share = rules.kv_share
         self._window_end = 0.0
         self._step_seconds = 0.0
+        self._running = 0
         self._steps = 0
         self._preempted = 0
         # The smallest part of the limit on sequences at which somebody was kept out; 0 where nobody was.
@@ -90,8 +104,10 @@ class Room:
     @property
     def prefill_limit(self) -> int:
         """Prompt tokens that may be on their way at once: what the engine computes in `prefill_seconds`."""
-        rate = self._model.prefill_rate(self._size.step_tokens, self.sequences, self._kv.held)
-        return max(int(self.rules.prefill_seconds * rate), self._size.step_tokens)
+        return max(int(self.rules.prefill_seconds * self._prefill_rate()), self._size.step_tokens)
+
+    def _prefill_rate(self) -> float:
+        return self._model.prefill_rate(self._size.step_tokens, self.sequences, self._kv.held)
 
     def need(self, ticket: Ticket) -> int:
         """KV tokens of a ticket's prompt and what it has made, in whole blocks and one more for each sequence."""
@@ -111,23 +127,20 @@ class Room:
         longest = self._size.footprint(ticket.prompt + ticket.max_tokens) * ticket.sequences
         return ticket.sequences > self._size.sequences or longest > self._size.kv_tokens
 
-    def obstacle(self, ticket: Ticket, share: float) -> str:
-        """What keeps the ticket out, empty where nothing does. `share` is the part of the room open to it; over 1 it
-        may pass the limit on sequences, but none of the others.
+    def obstacle(self, ticket: Ticket, opening: Opening) -> str:
+        """What keeps the ticket out of what is open to it, empty where nothing does.
 
         What fits alone is never kept out of an empty room.
         """
         if not self.running:
             return ""
-        sequences = ticket.ask.answers
+        sequences, share = ticket.ask.answers, opening.share
         # One of many answers counts for half of the limit at most: while others go on, it would never find more free.
         limit = self.sequence_limit * share
-        if self.sequences + min(sequences, max(1.0, limit / 2)) > limit or (
-            self.sequences + sequences > self._size.sequences
-        ):
-            self._full = min(self._full or share, share)
+        crowded = self.sequences + min(sequences, max(1.0, limit / 2)) > limit and not opening.own
+        if crowded or self.sequences + sequences > self._size.sequences:
+            self._full = min(self._full or 1.0, share)
             return SEQUENCES
-        share = min(1.0, share)
         capacity = int(self.kv_limit * share)
         if not self._kv.fits(self.need(ticket), ticket.remaining_output // sequences, sequences, capacity):
             return KV
@@ -136,6 +149,8 @@ class Room:
             limit = self.prefill_limit * self.rules.long_share
             return LANE_TAKEN if self.long_prompts and self.prefill[True] + ticket.uncached > limit else ""
         limit = self.prefill_limit * share * (1 - self.rules.long_share if self.long_prompts else 1)
+        if opening.gentle:
+            limit = min(limit, self.rules.itl_seconds * self._prefill_rate())
         if self.prefill[False] and self.prefill[False] + ticket.uncached > limit:
             return PREFILL
         return ""
@@ -205,25 +220,31 @@ class Room:
         self._preempted += preempted
         if step_seconds is not None and self.sequences:
             self._step_seconds += max(0.0, step_seconds - self._model.costs.token * prefill_tokens)
+            self._running += self.sequences
             self._steps += 1
         if now < self._window_end:
             return
         itl = self._step_seconds / self._steps if self._steps else 0.0
+        running = self._running / self._steps if self._steps else 0.0
         if self._preempted:
             self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
-            self._scale_sequences(_PREEMPTED_DECREASE)
+            self._shrink(running * _PREEMPTED_DECREASE)
         elif itl > self.rules.itl_seconds:
-            # A step's length grows no faster than its sequences, so that this is at least enough.
-            self._scale_sequences(max(_SEQUENCES_DECREASE, self.rules.itl_seconds / itl))
+            # A step's length grows no faster than its sequences, so that so many are few enough.
+            self._shrink(running * self.rules.itl_seconds / itl)
         elif self._slow > max(1.0, _SLOW_PART * self._answered):
-            self._scale_sequences(_SEQUENCES_DECREASE)
+            self._shrink(running * _SLOW_DECREASE)
         else:
             self.kv_share = min(self.kv_share + _KV_INCREASE, self.rules.kv_share)
             if self._full or self._wanted:
-                raised = self.sequence_limit + (self.sequence_limit if self._doubling else self._increase(itl))
+                raised = self.sequence_limit + self._increase(itl)
+                if self._doubling:
+                    raised = max(
+                        raised, min(2 * self.sequence_limit, running * self.rules.itl_seconds / max(itl, 1e-9))
+                    )
                 self.sequence_limit = min(raised, float(self._size.sequences))
         self._window_end = now + _WINDOW_SECONDS
-        self._step_seconds, self._steps, self._preempted, self._full = 0.0, 0, 0, 0.0
+        self._step_seconds, self._running, self._steps, self._preempted, self._full = 0.0, 0, 0, 0, 0.0
         self._answered = self._slow = 0
         self._wanted = False
 
@@ -232,11 +253,13 @@ class Room:
         headroom = (1 - itl / self.rules.itl_seconds) / (1 - _ROOMY)
         return max(1.0, _SEQUENCES_INCREASE * self._size.sequences * min(1.0, headroom))
 
-    def _scale_sequences(self, factor: float) -> None:
-        """From what runs, not from a limit that nothing has reached. But who runs may have been let in to a part of the
-        limit only: then what is kept beyond that is still kept.
+    def _shrink(self, running: float) -> None:
+        """So that no more run than `running`, which is less than do.
+
+        From what runs, not from the limit: that may be one that nothing has reached, or one that those who run are
+        still above, and then it has been lowered for the same reason already. But who runs may have been let in to a
+        part of the limit only: then what is kept beyond that is still kept.
         """
         self._doubling = False
-        reached = max(self.sequences / (self._full or 1.0), _LEAST_SEQUENCES)
-        base = min(self.sequence_limit, reached)
-        self.sequence_limit = max(base * factor, float(min(_LEAST_SEQUENCES, self._size.sequences)))
+        least = float(min(_LEAST_SEQUENCES, self._size.sequences))
+        self.sequence_limit = max(min(self.sequence_limit, running / (self._full or 1.0)), least)

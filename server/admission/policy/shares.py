@@ -1,6 +1,4 @@
-"""How full the room may be for a request to enter: higher classes keep a reserve, and so do tenants that have less than
-their fair part of what runs.
-"""
+"""How full the room may be for a request to enter: higher classes keep a reserve, and each tenant its fair part."""
 
 from __future__ import annotations
 
@@ -8,13 +6,11 @@ from collections import OrderedDict
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.parameters import Rules
-from server.admission.policy.room import Room
+from server.admission.policy.room import Held, Opening, Room
 from server.admission.policy.ticket import Ask, Ticket
 
 _NEVER = float("-inf")
-# A tenant is far beyond its fair part with so much more of it, in sequences at least so many.
-_RAMP = 0.25
-_RAMP_SEQUENCES = 2.0
+_NOTHING = Held()
 _HIGHER = {priority: tuple(each for each in PriorityClass if each.rank < priority.rank) for priority in PriorityClass}
 
 
@@ -41,46 +37,42 @@ class Shares:
         seen = max([self._classes[each] for each in _HIGHER[priority]], default=_NEVER)
         return self._rules.classes[priority].share if self._lately(seen, now) else 1.0
 
-    def most(self, priority: PriorityClass, now: float) -> float:
-        """The part of the room open to a tenant of a class that is within its fair part."""
-        share = self.of_class(priority, now)
-        return share * (2 - self._rules.tenant_share) if len(self._tenants) > 1 else share
+    def of(self, ticket: Ticket, now: float) -> Opening:
+        """What of the room is open to a ticket: its class's part, and while other tenants come too, less of it the
+        further its tenant is beyond its fair part.
 
-    def of(self, ticket: Ticket, now: float) -> float:
-        """The part of the room open to a ticket: that of its class; while other tenants come too, more of it within its
-        tenant's fair part, and as much less far beyond that.
-
-        So it may be more than 1: the limit on sequences is there to keep steps short, and a step that is a little
-        longer harms less than a wait for somebody of the others to end.
+        Within its fair part a tenant passes the limit on sequences: that is there to keep steps short, and a step that
+        is somewhat longer for a while harms less than a wait for the others' requests to end. As the fair parts
+        together are the limit, it is passed by no more than what others hold beyond theirs.
         """
         share = self.of_class(ticket.priority, now)
         self._forget(now)
         weight = ticket.ask.weight
         everyone = self._weight + (0.0 if ticket.tenant in self._tenants else weight)
         if everyone <= weight:
-            return share  # nobody else is there
-        kept = 1 - self._rules.tenant_share
-        return share * (1 + kept * (1 - 2 * self._excess(ticket, weight / everyone)))
+            return Opening(share)  # nobody else is there
+        fair = weight / everyone
+        held = self._room.held_by(ticket.tenant) or _NOTHING
+        # What runs in idle capacity has no part of its own.
+        mine = fair * share if ticket.priority is not PriorityClass.BATCH else 0.0
+        if held.sequences + ticket.sequences <= mine * self._room.sequence_limit:
+            return Opening(share, own=True)
+        kept = (1 - self._rules.tenant_share) * self._excess(ticket, held, fair)
+        return Opening(share * (1 - kept), gentle=kept > 0)
 
-    def _excess(self, ticket: Ticket, fair: float) -> float:
-        """How far a tenant would be beyond this part of the room with a ticket: 0 up to that, 1 from a quarter more on.
+    def _excess(self, ticket: Ticket, held: Held, fair: float) -> float:
+        """How far a tenant that has `held` would be beyond this part of the room with a ticket: 0 up to that, 1 with
+        twice as much.
 
-        In between, and by a few sequences at least, for who comes in bursts: the part of one of many tenants is only a
-        few. Its only request is never too much.
+        In between for who comes in bursts: the part of one of many tenants is only a few. Its only request is never
+        too much.
         """
-        room = self._room
-        held = room.held_by(ticket.tenant)
-        if held is None:
+        if not held.sequences:
             return 0.0
-        sequences, kv_tokens = fair * room.sequence_limit, fair * room.kv_limit
-        return min(
-            1.0,
-            max(
-                0.0,
-                (held.sequences + ticket.sequences - sequences) / max(_RAMP * sequences, _RAMP_SEQUENCES),
-                (held.kv_tokens + room.peak_need(ticket) - kv_tokens) / (_RAMP * kv_tokens),
-            ),
-        )
+        room = self._room
+        sequences = (held.sequences + ticket.sequences) / (fair * room.sequence_limit)
+        kv_tokens = (held.kv_tokens + room.peak_need(ticket)) / (fair * room.kv_limit)
+        return min(1.0, max(0.0, sequences - 1, kv_tokens - 1))
 
     def _forget(self, now: float) -> None:
         while self._tenants:

@@ -28,6 +28,7 @@ WORK = on_traces(properties.conserves_work)
 AGES = on_traces(properties.ages)
 FAIR = on_seeds(properties.shares_fairly)
 BYPASS = on_seeds(properties.bounds_bypass)
+OWN = on_seeds(properties.gives_each_its_own_part)
 QUIET = on_seeds(properties.serves_a_quiet_tenant)
 
 PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
@@ -91,10 +92,27 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "nothing kept for quiet tenants": (
         QUIET,
-        [("shares", "return share * (1 + kept * (1 - 2 * self._excess(ticket, weight / everyone)))", "return share")],
+        [("shares", "return Opening(share, own=True)", "return Opening(share)"),
+         ("shares", "return Opening(share * (1 - kept), gentle=kept > 0)", "return Opening(share)")],
+    ),
+    "no part is a tenant's own": (
+        OWN,
+        [("shares", "return Opening(share, own=True)", "return Opening(share)")],
+    ),
+    "floods send all their prompts at once": (
+        OWN,
+        [("room", "if opening.gentle:", "if False:")],
+    ),
+    "who takes its own part is counted as passing": (
+        properties.passes_floods,
+        [("controller", "blocker.bypassed += not (own and blocker.why == SEQUENCES)", "blocker.bypassed += 1")],
+    ),
+    "any part is a tenant's own": (
+        LIMITS,
+        [("shares", "if held.sequences + ticket.sequences <= mine * self._room.sequence_limit:", "if True:")],
     ),
     "a flood's next request stops everybody": (
-        QUIET,
+        properties.passes_floods,
         [("controller", "if ticket.why == RESERVED:", "if False:"),
          ("controller", "return RESERVED", "return SEQUENCES")],
     ),
@@ -111,8 +129,8 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
 
 @pytest.mark.parametrize(
     "check",
-    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET],
-    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet"],
+    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET, OWN, properties.passes_floods],
+    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet", "own", "floods"],
 )
 def test_unbroken_code_passes(check: Callable[[SimpleNamespace], None]) -> None:
     check(UNCHANGED)

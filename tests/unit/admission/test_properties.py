@@ -49,6 +49,12 @@ def test_a_quiet_tenant_finds_room_beside_a_flood(seed: int) -> None:
     properties.serves_a_quiet_tenant(UNCHANGED, seed)
 
 
+@some(6)
+@given(SEEDS)
+def test_a_tenant_enters_at_once_within_its_own_part_of_the_limit(seed: int) -> None:
+    properties.gives_each_its_own_part(UNCHANGED, seed)
+
+
 @some(12)
 @given(SEEDS)
 def test_who_does_not_fit_is_passed_a_bounded_number_of_times(seed: int) -> None:
