@@ -224,7 +224,7 @@ class ClassSettings(_Section):
         1.0, gt=0, le=1, description="How full the engine may be for this class to enter, while higher ones come."
     )
     ageing_seconds: float | None = Field(
-        None, gt=0, description="After how long a tenant's oldest request moves up one class."
+        None, gt=0, description="After how long without service a tenant's oldest request moves up one class."
     )
 
 

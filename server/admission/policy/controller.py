@@ -26,8 +26,8 @@ from server.generation.engine_state import EngineReport, EngineSize
 # An answer that outgrew its prediction is expected to grow by a quarter more, and by no fewer tokens than these.
 _GROWTH = 4
 _LEAST_GROWTH = 16
-# What the engine may take of an objective for the first token.
-_ENGINE_PART = 0.85
+# What rendering a prompt and the engine may take of an objective for the first token.
+_WORK_PART = 0.85
 _ENDLESS = float("inf")
 
 
@@ -311,7 +311,9 @@ class Controller:
         ticket.stage = Stage.RUNNING
         queue.leave(ticket)
         self._work(ticket, -1)
-        self._look_later(now, ticket.priority, queue.line(ticket))
+        line = queue.line(ticket)
+        line.served[ticket.long] = now
+        self._look_later(now, ticket.priority, line)
         if ticket.admitted is None:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
@@ -385,9 +387,9 @@ class Controller:
     def _look_later(self, now: float, priority: PriorityClass, line: Line) -> None:
         """Whoever is first in a line now may be due sooner than who was."""
         ageing = self.rules.classes[priority].ageing_seconds
-        queued = line.queued() if ageing is not None else None
-        if ageing is not None and queued is not None:
-            self._schedule_ageing(max(now, queued + ageing), priority, line)
+        starving = line.starving() if ageing is not None else None
+        if ageing is not None and starving is not None:
+            self._schedule_ageing(max(now, starving[0] + ageing), priority, line)
 
     def _schedule_ageing(self, at: float, priority: PriorityClass, line: Line) -> None:
         if line.ages is not None and line.ages <= at:
@@ -397,21 +399,24 @@ class Controller:
         heapq.heappush(self._ageing, (at, self._numbers, priority, line))
 
     def _age(self, now: float) -> None:
-        """Moves the oldest request of each line that is due up one class, one of a tenant at a time."""
+        """Moves the oldest request of each line that is due up one class, one of a tenant at a time.
+
+        A line is due when nothing has entered from it for the class's `ageing_seconds`. While its class is served, its
+        turn comes by its counter, however long its requests wait behind each other.
+        """
         while self._ageing and self._ageing[0][0] <= now:
             at, _, priority, line = heapq.heappop(self._ageing)
             if line.ages != at:
                 continue  # a look that came sooner took its place
             line.ages = None
-            heads = [head for long in (False, True) if (head := line.head(long)) is not None]
-            if not heads:
+            starving = line.starving()
+            if starving is None:
                 continue
+            since, oldest = starving
             ageing = self.rules.classes[priority].ageing_seconds
-            oldest = min(heads, key=lambda ticket: ticket.queued or 0.0)
             assert ageing is not None
-            assert oldest.queued is not None
             above = list(PriorityClass)[priority.rank - 1]
-            due = oldest.queued + ageing
+            due = since + ageing
             ahead = self._promoted.get((above, oldest.tenant))
             if due <= now and (ahead is None or ahead.stage is not Stage.WAITING or ahead.priority is not above):
                 self._promote(now, oldest, above)
@@ -480,15 +485,18 @@ class Controller:
             self.queues[ticket.charged].charge_input(ticket, ticket.prompt - cached - ticket.charged_input)
 
     def _was_slow(self, now: float, ticket: Ticket) -> bool:
-        """Whether the engine took more than its part of the class's objective for a first token that it could have had
-        in half of that; what is left of the objective is for waiting. Only the operator's objective counts, not what a
-        client asks for.
+        """Whether all but its wait took more than its part of the class's objective for a first token that could have
+        come in half of that; what is left of the objective is for waiting. Only the operator's objective counts, not
+        what a client asks for.
         """
         objective = self.rules.classes[ticket.ask.priority].ttft_seconds
-        if objective is None or ticket.admitted is None:
+        if objective is None or ticket.admitted is None or ticket.queued is None:
             return False
-        part = _ENGINE_PART * objective
-        return now - ticket.admitted > part and self.forecast.alone(ticket) < part / 2
+        part = _WORK_PART * objective
+        # Who moved up a class is queued anew.
+        rendering = ticket.queued - ticket.arrived if ticket.priority is ticket.ask.priority else 0.0
+        took = now - ticket.admitted + rendering
+        return took > part and self.forecast.alone(ticket) < part / 2
 
     def waiting_tickets(self) -> Iterator[Ticket]:
         """Every waiting ticket, by class, then by tenant."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from server.admission.policy.ticket import Stage, Ticket
 
 _LANES = (False, True)
+_NEVER = float("-inf")
 
 
 class Line:
@@ -24,6 +25,7 @@ class Line:
         "lanes",
         "output",
         "recent",
+        "served",
         "since",
         "tenant",
         "uncached",
@@ -44,6 +46,8 @@ class Line:
         self.waiting = 0
         # Which request of all it began to wait with; of lines with equal counters the older one comes first.
         self.since = 0
+        # By lane: when the last ticket entered from here.
+        self.served = [_NEVER, _NEVER]
         # When a look at the age of its first ticket is due.
         self.ages: float | None = None
         # Prompt tokens to compute and output tokens predicted of all that wait or are being rendered.
@@ -61,10 +65,16 @@ class Line:
             heapq.heappop(lane)
         return None
 
-    def queued(self) -> float | None:
-        """Since when the first of its tickets waits, of either lane; None where none does."""
-        heads = [head for long in _LANES if (head := self.head(long)) is not None]
-        return min((head.queued for head in heads if head.queued is not None), default=None)
+    def starving(self) -> tuple[float, Ticket] | None:
+        """Since when nothing of a lane has entered although something waits in it, and its oldest ticket; of the lane
+        for which that is longest. None where nothing waits.
+        """
+        found = [
+            (max(head.queued or 0.0, self.served[long]), head)
+            for long in _LANES
+            if (head := self.head(long)) is not None
+        ]
+        return min(found, key=lambda each: each[0], default=None)
 
     def newest(self) -> Ticket | None:
         """The ticket that came last of those that still wait."""

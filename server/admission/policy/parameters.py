@@ -13,8 +13,8 @@ class ClassRules:
     """One priority class.
 
     `ttft_seconds` is the objective for the first token, `total_seconds` for the whole answer; None is none. `share` is
-    how full the room may be for this class to enter, while a higher class has been seen lately. After `ageing_seconds`
-    of waiting a tenant's oldest request moves up one class.
+    how full the room may be for this class to enter, while a higher class has been seen lately. Where nothing of a
+    tenant's has entered from it for `ageing_seconds`, its oldest request moves up one class.
     """
 
     ttft_seconds: float | None
@@ -37,10 +37,9 @@ class Rules:
     """The operator's choices; `docs/admission.md` says what each is for.
 
     Times are in seconds, `input_weight` and `output_weight` in counter units per token (VTC's w_p and w_q).
-    `tenant_share` is how full the room may be for a tenant far beyond its fair part of it, while others have been
-    seen lately; who is within its part may pass the limit on sequences by as much as is missing to 1. `bypasses` is how
-    often a request that does not fit is passed by others before they wait for it, and `bypass_units` how far ahead of
-    its tenant, in counter units, the tenants may get that pass it.
+    `tenant_share` is how full the room may be for a tenant far beyond its fair part of it, while others have been seen
+    lately. `bypasses` is how often a request that does not fit is passed by others before they wait for it, and
+    `bypass_units` how far ahead of its tenant, in counter units, the tenants may get that pass it.
     """
 
     classes: Mapping[PriorityClass, ClassRules] = field(default_factory=default_classes)

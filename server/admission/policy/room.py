@@ -27,8 +27,10 @@ _SLOW_DECREASE = 0.9
 # A part of the engine's sequences; less where steps take nearly as long as they may: all of it below this part of that.
 _SEQUENCES_INCREASE = 0.02
 _ROOMY = 0.75
-# More slow first tokens than this part of a window's, and more than one, are a sign of too many sequences.
+# More slow first tokens than this part of a window's, and more than one, are a sign of too many sequences, if nearly so
+# many run as may: else something else made them slow, such as an engine's first steps.
 _SLOW_PART = 0.1
+_REACHED = 0.8
 _KV_DECREASE = 0.95
 _KV_INCREASE = 0.005
 _LEAST_SEQUENCES = 4
@@ -232,7 +234,7 @@ class Room:
         elif itl > self.rules.itl_seconds:
             # A step's length grows no faster than its sequences, so that so many are few enough.
             self._shrink(running * self.rules.itl_seconds / itl)
-        elif self._slow > max(1.0, _SLOW_PART * self._answered):
+        elif self._slow > max(1.0, _SLOW_PART * self._answered) and running > _REACHED * self.sequence_limit:
             self._shrink(running * _SLOW_DECREASE)
         else:
             self.kv_share = min(self.kv_share + _KV_INCREASE, self.rules.kv_share)

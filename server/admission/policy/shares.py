@@ -11,6 +11,9 @@ from server.admission.policy.ticket import Ask, Ticket
 
 _NEVER = float("-inf")
 _NOTHING = Held()
+# A tenant with so much more than its fair part is far beyond it. Who is, is told from others who are by its counter
+# alone: else it would be sequences that are shared by weight, not tokens.
+_FAR = 0.5
 _HIGHER = {priority: tuple(each for each in PriorityClass if each.rank < priority.rank) for priority in PriorityClass}
 
 
@@ -61,8 +64,8 @@ class Shares:
         return Opening(share * (1 - kept), gentle=kept > 0)
 
     def _excess(self, ticket: Ticket, held: Held, fair: float) -> float:
-        """How far a tenant that has `held` would be beyond this part of the room with a ticket: 0 up to that, 1 with
-        twice as much.
+        """How far a tenant that has `held` would be beyond this part of the room with a ticket: 0 up to that, 1 from
+        half as much again.
 
         In between for who comes in bursts: the part of one of many tenants is only a few. Its only request is never
         too much.
@@ -72,7 +75,7 @@ class Shares:
         room = self._room
         sequences = (held.sequences + ticket.sequences) / (fair * room.sequence_limit)
         kv_tokens = (held.kv_tokens + room.peak_need(ticket)) / (fair * room.kv_limit)
-        return min(1.0, max(0.0, sequences - 1, kv_tokens - 1))
+        return min(1.0, max(0.0, sequences - 1, kv_tokens - 1) / _FAR)
 
     def _forget(self, now: float) -> None:
         while self._tenants:

@@ -29,6 +29,7 @@ AGES = on_traces(properties.ages)
 FAIR = on_seeds(properties.shares_fairly)
 BYPASS = on_seeds(properties.bounds_bypass)
 OWN = on_seeds(properties.gives_each_its_own_part)
+AGE_FAIR = on_seeds(properties.shares_by_weight_however_long_they_wait)
 QUIET = on_seeds(properties.serves_a_quiet_tenant)
 
 PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
@@ -100,7 +101,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
         [("shares", "return Opening(share, own=True)", "return Opening(share)")],
     ),
     "floods send all their prompts at once": (
-        OWN,
+        properties.paces_floods,
         [("room", "if opening.gentle:", "if False:")],
     ),
     "who takes its own part is counted as passing": (
@@ -116,6 +117,10 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
         [("controller", "if ticket.why == RESERVED:", "if False:"),
          ("controller", "return RESERVED", "return SEQUENCES")],
     ),
+    "who is served ages too": (
+        AGE_FAIR,
+        [("fair_queue", "max(head.queued or 0.0, self.served[long])", "head.queued or 0.0")],
+    ),
     "nobody grows older": (
         AGES,
         [("controller", "self._promote(now, oldest, above)", "pass")],
@@ -129,8 +134,8 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
 
 @pytest.mark.parametrize(
     "check",
-    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET, OWN, properties.passes_floods],
-    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet", "own", "floods"],
+    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET, OWN, AGE_FAIR, properties.passes_floods, properties.paces_floods],
+    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet", "own", "age fair", "floods", "pace"],
 )
 def test_unbroken_code_passes(check: Callable[[SimpleNamespace], None]) -> None:
     check(UNCHANGED)

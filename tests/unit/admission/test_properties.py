@@ -49,6 +49,12 @@ def test_a_quiet_tenant_finds_room_beside_a_flood(seed: int) -> None:
     properties.serves_a_quiet_tenant(UNCHANGED, seed)
 
 
+@some(4)
+@given(SEEDS)
+def test_weights_hold_however_long_requests_wait(seed: int) -> None:
+    properties.shares_by_weight_however_long_they_wait(UNCHANGED, seed)
+
+
 @some(6)
 @given(SEEDS)
 def test_a_tenant_enters_at_once_within_its_own_part_of_the_limit(seed: int) -> None:
