@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.admission import properties
+from tests.unit.admission import fairness, properties
 from tests.unit.admission.fresh import UNCHANGED, Change, fresh
-from tests.unit.admission.properties import Trace
+from tests.unit.admission.traces import Trace
 
 TRACES = [Trace(seed, count=80, blocks=blocks, seconds=4.0) for seed in range(6) for blocks in (60, 150)]
 
@@ -26,11 +26,11 @@ ENDS = on_traces(properties.ends_once)
 LIMITS = on_traces(properties.keeps_to_limits)
 WORK = on_traces(properties.conserves_work)
 AGES = on_traces(properties.ages)
-FAIR = on_seeds(properties.shares_fairly)
+FAIR = on_seeds(fairness.shares_fairly)
 BYPASS = on_seeds(properties.bounds_bypass)
-OWN = on_seeds(properties.gives_each_its_own_part)
-AGE_FAIR = on_seeds(properties.shares_by_weight_however_long_they_wait)
-QUIET = on_seeds(properties.serves_a_quiet_tenant)
+OWN = on_seeds(fairness.gives_each_its_own_part)
+AGE_FAIR = on_seeds(fairness.shares_by_weight_however_long_they_wait)
+QUIET = on_seeds(fairness.serves_a_quiet_tenant)
 
 PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
 MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
@@ -101,11 +101,11 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
         [("shares", "return Opening(share, own=True)", "return Opening(share)")],
     ),
     "floods send all their prompts at once": (
-        properties.paces_floods,
+        fairness.paces_floods,
         [("room", "if opening.gentle:", "if False:")],
     ),
     "who takes its own part is counted as passing": (
-        properties.passes_floods,
+        fairness.passes_floods,
         [("controller", "blocker.bypassed += not (own and blocker.why == SEQUENCES)", "blocker.bypassed += 1")],
     ),
     "any part is a tenant's own": (
@@ -113,7 +113,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
         [("shares", "if held.sequences + ticket.sequences <= mine * self._room.sequence_limit:", "if True:")],
     ),
     "a flood's next request stops everybody": (
-        properties.passes_floods,
+        fairness.passes_floods,
         [("controller", "if ticket.why == RESERVED:", "if False:"),
          ("controller", "return RESERVED", "return SEQUENCES")],
     ),
@@ -134,7 +134,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
 
 @pytest.mark.parametrize(
     "check",
-    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET, OWN, AGE_FAIR, properties.passes_floods, properties.paces_floods],
+    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET, OWN, AGE_FAIR, fairness.passes_floods, fairness.paces_floods],
     ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet", "own", "age fair", "floods", "pace"],
 )
 def test_unbroken_code_passes(check: Callable[[SimpleNamespace], None]) -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from loadtest.simulation import report, scenarios
 from loadtest.simulation.run import simulate
-from tests.unit.admission import properties
+from tests.unit.admission import fairness, properties
 from tests.unit.admission.fresh import UNCHANGED
+from tests.unit.admission.traces import Trace
 
 TRACES = st.builds(
-    properties.Trace,
+    Trace,
     seed=st.integers(0, 2**32),
     count=st.integers(1, 90),
     tenants=st.integers(1, 6),
@@ -40,25 +41,25 @@ def test_it_holds_whatever_comes(name: str) -> None:
 @some(12)
 @given(SEEDS, st.sampled_from((0.0, 0.3)), st.booleans(), st.sampled_from((1.0, 0.9)))
 def test_tenants_that_always_wait_are_served_alike(seed: int, cancels: float, small: bool, share: float) -> None:
-    properties.shares_fairly(UNCHANGED, seed, cancels, small, share)
+    fairness.shares_fairly(UNCHANGED, seed, cancels, small, share)
 
 
 @some(8)
 @given(SEEDS)
 def test_a_quiet_tenant_finds_room_beside_a_flood(seed: int) -> None:
-    properties.serves_a_quiet_tenant(UNCHANGED, seed)
+    fairness.serves_a_quiet_tenant(UNCHANGED, seed)
 
 
 @some(4)
 @given(SEEDS)
 def test_weights_hold_however_long_requests_wait(seed: int) -> None:
-    properties.shares_by_weight_however_long_they_wait(UNCHANGED, seed)
+    fairness.shares_by_weight_however_long_they_wait(UNCHANGED, seed)
 
 
 @some(6)
 @given(SEEDS)
 def test_a_tenant_enters_at_once_within_its_own_part_of_the_limit(seed: int) -> None:
-    properties.gives_each_its_own_part(UNCHANGED, seed)
+    fairness.gives_each_its_own_part(UNCHANGED, seed)
 
 
 @some(12)
