@@ -302,7 +302,7 @@ class Controller:
         if why and why != LANE_TAKEN:
             full = Opening(self.shares.of_class(ticket.priority, now))
             # What it lacks is kept for tenants that have less.
-            if opening.gentle and not self.room.obstacle(ticket, full):
+            if opening.share < full.share and not self.room.obstacle(ticket, full):
                 return RESERVED
         return why
 
@@ -470,7 +470,7 @@ class Controller:
     # Work that waits, and tokens that came
 
     def _work(self, ticket: Ticket, sign: int) -> None:
-        self.queues[ticket.priority].add_work(ticket, sign * ticket.uncached, sign * ticket.remaining_output)
+        self.queues[ticket.priority].add_work(ticket, sign)
 
     def _first_token(self, now: float, ticket: Ticket, cached: int | None) -> None:
         self.room.prefilled(ticket)

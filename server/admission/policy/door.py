@@ -101,5 +101,6 @@ class Door:
 
     def _expect(self, now: float, ticket: Ticket, waiting: int, blocked: bool, booked: Booked = NOBODY) -> Expected:
         above = [queue for priority, queue in self._queues.items() if priority.rank < ticket.priority.rank]
-        queue, opening = self._queues[ticket.priority], self._shares.of(ticket, now)
+        queue = self._queues[ticket.priority]
+        opening = self._shares.of(ticket, now, queue.line(ticket).sequences)
         return self._forecast.expect(ticket, above, queue, opening, waiting, blocked=blocked, booked=booked)

@@ -25,6 +25,7 @@ class Line:
         "lanes",
         "output",
         "recent",
+        "sequences",
         "served",
         "since",
         "tenant",
@@ -50,9 +51,10 @@ class Line:
         self.served = [_NEVER, _NEVER]
         # When a look at the age of its first ticket is due.
         self.ages: float | None = None
-        # Prompt tokens to compute and output tokens predicted of all that wait or are being rendered.
+        # Prompt tokens to compute, output tokens predicted, and sequences, of all that wait or are being rendered.
         self.uncached = 0
         self.output = 0
+        self.sequences = 0
 
     def head(self, long: bool) -> Ticket | None:
         """The oldest ticket of a lane that still waits."""
@@ -247,11 +249,13 @@ class FairQueue:
                 if line.entry[long] is not None:
                     self._enter(ticket.tenant, line, long)
 
-    def add_work(self, ticket: Ticket, uncached: int, output: int) -> None:
-        """Counts work that waits or is about to; negative takes it off again."""
+    def add_work(self, ticket: Ticket, sign: int) -> None:
+        """Counts work that waits or is about to; a `sign` of -1 takes it off again."""
         line = self.line(ticket)
+        uncached, output = sign * ticket.uncached, sign * ticket.remaining_output
         line.uncached += uncached
         line.output += output
+        line.sequences += sign * ticket.sequences
         self.uncached += uncached
         self.output += output
 

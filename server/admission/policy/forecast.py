@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.admission.policy.appointments import NOBODY, Booked
 from server.admission.policy.engine_model import EngineModel
 from server.admission.policy.fair_queue import FairQueue
-from server.admission.policy.room import Opening, Room
+from server.admission.policy.room import EVERYTHING, Opening, Room
 from server.admission.policy.ticket import Ticket
 from server.generation.engine_state import EngineSize
 
@@ -111,17 +111,17 @@ class Forecast:
         everyone = self.engine_seconds(queue.uncached, queue.output) + booked.seconds / self.bias
         ahead = higher + min(everyone, (own + booked.own / self.bias) * weight / line.weight)
         work = ahead + self._next_leave() if blocked else 0.0
-        coming = queue.uncached + sum(each.uncached for each in above)
-        return Expected(work * self.bias, self.prefill(ticket, coming), work)
+        coming = line.uncached if opening.own else queue.uncached + sum(each.uncached for each in above)
+        return Expected(work * self.bias, self.prefill(ticket, opening, coming), work)
 
-    def prefill(self, ticket: Ticket, coming: int = 0) -> float:
+    def prefill(self, ticket: Ticket, opening: Opening = EVERYTHING, coming: int = 0) -> float:
         """Seconds in the engine until the first token, behind the prompts that are there and those that will have come
         before it, of which there may be as many as the limit lets in.
         """
         room = self._room
         rate = self._model.prefill_rate(self._size.step_tokens, room.sequences, room.kv_held)
         before = room.prefill[ticket.long]
-        before = max(before, min(room.prefill_limit, before + coming))
+        before = max(before, min(room.prefill_open(opening), before + coming))
         step = self._model.costs.seconds(room.sequences + 1, room.kv_held)
         return (before + ticket.uncached) / rate + step
 

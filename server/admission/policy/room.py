@@ -59,6 +59,9 @@ class Opening(NamedTuple):
     gentle: bool = False
 
 
+EVERYTHING = Opening()
+
+
 class Room:
     """Counts what runs, and says whether a ticket fits beside it."""
 
@@ -108,6 +111,11 @@ class Room:
         """Prompt tokens that may be on their way at once: what the engine computes in `prefill_seconds`."""
         return max(int(self.rules.prefill_seconds * self._prefill_rate()), self._size.step_tokens)
 
+    def prefill_open(self, opening: Opening) -> float:
+        """Prompt tokens that may be on their way at once, of the short ones while no long one is there."""
+        limit = self.prefill_limit * opening.share
+        return min(limit, self.rules.itl_seconds * self._prefill_rate()) if opening.gentle else limit
+
     def _prefill_rate(self) -> float:
         return self._model.prefill_rate(self._size.step_tokens, self.sequences, self._kv.held)
 
@@ -150,9 +158,7 @@ class Room:
             # One at a time past its own share of the prefill: a prompt that is longer than that share still runs.
             limit = self.prefill_limit * self.rules.long_share
             return LANE_TAKEN if self.long_prompts and self.prefill[True] + ticket.uncached > limit else ""
-        limit = self.prefill_limit * share * (1 - self.rules.long_share if self.long_prompts else 1)
-        if opening.gentle:
-            limit = min(limit, self.rules.itl_seconds * self._prefill_rate())
+        limit = self.prefill_open(opening) * (1 - self.rules.long_share if self.long_prompts else 1)
         if self.prefill[False] and self.prefill[False] + ticket.uncached > limit:
             return PREFILL
         return ""

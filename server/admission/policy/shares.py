@@ -40,9 +40,9 @@ class Shares:
         seen = max([self._classes[each] for each in _HIGHER[priority]], default=_NEVER)
         return self._rules.classes[priority].share if self._lately(seen, now) else 1.0
 
-    def of(self, ticket: Ticket, now: float) -> Opening:
+    def of(self, ticket: Ticket, now: float, ahead: int = 0) -> Opening:
         """What of the room is open to a ticket: its class's part, and while other tenants come too, less of it the
-        further its tenant is beyond its fair part.
+        further its tenant is beyond its fair part. Its tenant will have `ahead` more sequences by then.
 
         Within its fair part a tenant passes the limit on sequences: that is there to keep steps short, and a step that
         is somewhat longer for a while harms less than a wait for the others' requests to end. As the fair parts
@@ -58,10 +58,10 @@ class Shares:
         held = self._room.held_by(ticket.tenant) or _NOTHING
         # What runs in idle capacity has no part of its own.
         mine = fair * share if ticket.priority is not PriorityClass.BATCH else 0.0
-        if held.sequences + ticket.sequences <= mine * self._room.sequence_limit:
+        if held.sequences + ahead + ticket.sequences <= mine * self._room.sequence_limit:
             return Opening(share, own=True)
-        kept = (1 - self._rules.tenant_share) * self._excess(ticket, held, fair)
-        return Opening(share * (1 - kept), gentle=kept > 0)
+        excess = self._excess(ticket, held, fair)
+        return Opening(share * (1 - (1 - self._rules.tenant_share) * excess), gentle=excess >= 1)
 
     def _excess(self, ticket: Ticket, held: Held, fair: float) -> float:
         """How far a tenant that has `held` would be beyond this part of the room with a ticket: 0 up to that, 1 from

@@ -181,7 +181,7 @@ def paces_floods(code: SimpleNamespace) -> None:
     for others in (1, 0):
         policy = code.controller.Controller(size, rules, prior=costs)
         policy.room.sequence_limit = 100.0
-        for ticket in enter(code, policy, "other", others) + enter(code, policy, "flood", 60):
+        for ticket in enter(code, policy, "other", others) + enter(code, policy, "flood", 79):
             policy.decide(0.0)
             policy.made(0.0, ticket, 1, 0)
         prompts = enter(code, policy, "flood", 10, prompt=200)

@@ -94,7 +94,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "nothing kept for quiet tenants": (
         QUIET,
         [("shares", "return Opening(share, own=True)", "return Opening(share)"),
-         ("shares", "return Opening(share * (1 - kept), gentle=kept > 0)", "return Opening(share)")],
+         ("shares", "excess = self._excess(ticket, held, fair)", "excess = 0.0")],
     ),
     "no part is a tenant's own": (
         OWN,
@@ -102,7 +102,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "floods send all their prompts at once": (
         fairness.paces_floods,
-        [("room", "if opening.gentle:", "if False:")],
+        [("room", "if opening.gentle else limit", "if False else limit")],
     ),
     "who takes its own part is counted as passing": (
         fairness.passes_floods,
@@ -110,7 +110,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "any part is a tenant's own": (
         LIMITS,
-        [("shares", "if held.sequences + ticket.sequences <= mine * self._room.sequence_limit:", "if True:")],
+        [("shares", "if held.sequences + ahead + ticket.sequences <= mine * self._room.sequence_limit:", "if True:")],
     ),
     "a flood's next request stops everybody": (
         fairness.passes_floods,
