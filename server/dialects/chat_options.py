@@ -19,10 +19,10 @@ _MOST_CHOICES = 1024
 
 
 class StreamOptionsIn(Wire):
-    """Options of a streamed answer."""
+    """Options of a streamed answer. Tokens are counted once, at its end, whatever else is asked for."""
 
     include_usage: bool = False
-    continuous_usage_stats: Literal[False] | None = None
+    continuous_usage_stats: bool | None = None
     include_obfuscation: bool | None = None
 
 

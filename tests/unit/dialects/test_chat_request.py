@@ -58,7 +58,7 @@ def tool(name: str, **function: Any) -> dict[str, Any]:
         ({"cache_salt": ""}, "cache_salt"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"continue_final_message": True}, "continue_final_message"),
-        ({"functions": []}, "functions"),
+        ({"functions": [{"name": "f"}]}, "functions"),
         ({"web_search_options": {}}, "web_search_options"),
         ({"modalities": ["audio"]}, "modalities[0]"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
@@ -103,6 +103,20 @@ def test_bodies_that_are_no_object_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse_body(ChatRequest, body)
     assert refused.value.status == 400
+
+
+def test_what_is_refused_says_what_to_do_instead() -> None:
+    for fields, advice in (({"functions": [{}]}, "use `tools`"), ({"bad_words": ["no"]}, "Use `logit_bias`")):
+        with pytest.raises(InvalidRequest, match=f"does not support it. .*{advice}"):
+            conversation(**fields)
+    # Clients that send every field send most of them empty.
+    assert conversation(functions=[], bad_words=[], echo=False, audio=None, web_search_options=None)
+
+
+def test_tokens_are_counted_at_the_end_whatever_else_is_asked_for() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = json.dumps({"model": "m", "messages": HELLO, "stream": True, "stream_options": options}).encode()
+    assert parse_body(ChatRequest, body).include_usage
 
 
 def test_unknown_fields_are_accepted_and_reported() -> None:
