@@ -28,7 +28,7 @@ class ChatRequest(GenerationRequest):
     """The body of POST /v1/chat/completions."""
 
     messages: list[MessageIn] = Field(
-        min_length=1, fail_fast=True, description="The conversation; see below for roles and parts."
+        min_length=1, fail_fast=True, description="The conversation; `docs/operations.md` says what each role may hold."
     )
 
     max_tokens: int | None = option("Longest answer, thinking included.", ge=1)

@@ -77,7 +77,7 @@ class GenerationRequest(BaseModel):
     metadata: dict[str, str] | None = ignored("For your own records; nothing is stored.")
     store: bool | None = ignored("Nothing is stored.")
     service_tier: str | None = option(
-        "Priority class: `priority` is interactive, `default` standard, `flex` batch, `auto` the tenant's own."
+        "Priority class: `priority`, `fast` are interactive, `default` standard, `flex` batch, `auto` the tenant's."
     )
     priority: int | None = ignored("The engine's own order is not for clients to set; see `service_tier`.")
     length_penalty: float | None = ignored("Only beam search reads it.")

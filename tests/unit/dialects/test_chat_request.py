@@ -182,7 +182,9 @@ def test_images_keep_their_place() -> None:
     assert template_messages(parsed, {image: "pixels"})[0]["content"][1] == {"type": "image", "image": "pixels"}
 
 
-@pytest.mark.parametrize(("given", "kept"), [(None, "auto"), ("auto", "auto"), ("low", "low"), ("high", "high")])
+@pytest.mark.parametrize(
+    ("given", "kept"), [(None, "auto"), ("auto", "auto"), ("low", "low"), ("high", "high"), ("original", "high")]
+)
 def test_detail_is_kept(given: str | None, kept: str) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:x", "detail": given}}
     (image,) = conversation(messages=[{"role": "user", "content": [part]}]).media

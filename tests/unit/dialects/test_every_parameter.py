@@ -8,15 +8,20 @@ from __future__ import annotations
 import ast
 import importlib.util
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from openai.types import completion_create_params
+from openai.types.chat import chat_completion_content_part_image_param
 from openai.types.chat import completion_create_params as chat_create_params
 from pydantic import BaseModel
 
+from server.admission.tenants import Caller, Tenant
+from server.api.asking import priority_class
+from server.dialects.chat_messages import ImageUrlIn
 from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
+from server.settings import Settings
 
 # What Alibaba's service adds, and vLLM's older names.
 ALIBABA = {"enable_thinking", "thinking_budget", "enable_search", "search_options", "enable_code_interpreter"}
@@ -41,6 +46,31 @@ def vllm_parameters(endpoint: str, model: str) -> set[str]:
     (found,) = [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == model]
     fields = [each.target for each in found.body if isinstance(each, ast.AnnAssign)]
     return {field.id for field in fields if isinstance(field, ast.Name) and not field.id.startswith("_")}
+
+
+def values(kind: Any, name: str) -> set[str]:
+    """The words that the package's type of a parameter allows."""
+    found: set[str] = set()
+    left = [get_type_hints(kind)[name]]
+    while left:
+        here = left.pop()
+        found |= {word for word in get_args(here) if isinstance(word, str)}
+        left += [inner for inner in get_args(here) if not isinstance(inner, str)]
+    return found
+
+
+def test_every_word_of_openais_is_known() -> None:
+    parameters = chat_create_params.CompletionCreateParamsNonStreaming
+    efforts = values(parameters, "reasoning_effort")
+    assert {"none", "high"} < efforts <= set(Settings().generation.effort_budgets)
+    tiers = values(parameters, "service_tier")
+    assert {"auto", "flex"} < tiers
+    for tier in tiers:
+        priority_class(tier, Caller(Tenant("anyone"), "key"))
+    details = values(chat_completion_content_part_image_param.ImageURL, "detail")
+    assert {"auto", "low"} < details
+    for detail in details:
+        ImageUrlIn(url="data:x", detail=detail)
 
 
 @pytest.mark.parametrize(
