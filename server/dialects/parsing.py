@@ -35,9 +35,11 @@ def _first_error(model: type[BaseModel], error: ValidationError, body: bytes) ->
     param = _path(loc, json.loads(body), missing=kind in _MISSING)
     if param is None:
         return InvalidRequest("The body must be a JSON object.", code="invalid_type")
-    code = "missing_required_parameter" if kind in _MISSING else "invalid_value"
+    if kind in _MISSING:
+        message = f"Missing required parameter: '{param}'."
+        return InvalidRequest(message, param=param, code="missing_required_parameter")
     complaint = _complaint(kind, context, worst["msg"])
-    return InvalidRequest(f"Invalid '{param}': {complaint}.{_advice(model, param)}", param=param, code=code)
+    return InvalidRequest(f"Invalid '{param}': {complaint}.{_advice(model, param)}", param=param)
 
 
 def _advice(model: type[BaseModel], param: str) -> str:
@@ -49,8 +51,6 @@ def _advice(model: type[BaseModel], param: str) -> str:
 
 
 def _complaint(kind: str, context: dict[str, Any], message: str) -> str:
-    if kind in _MISSING:
-        return "it is required"
     if kind == "union_tag_invalid":
         return f"{context['tag']!r} is not one of {context['expected_tags']}"
     if kind == "too_short":

@@ -49,6 +49,7 @@ def test_every_answer_is_what_the_document_says(daemon: DaemonProcess, tmp_path:
     told = json.loads(report.read_text())
     assert told["complete"]
     assert told["operations"]["tested"] == told["operations"]["total"] >= 7
+    print(f"{told['test_cases']['generated']} requests to {told['operations']['tested']} operations")
     assert told["test_cases"]["generated"] >= REQUESTS
     # The hooks do their work: of the requests that are right by the schema, many are answered.
     for route in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"):
