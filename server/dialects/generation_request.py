@@ -60,7 +60,7 @@ class GenerationRequest(BaseModel):
     structured_outputs: StructuredOutputsIn | None = option(
         "One of `json`, `regex`, `choice`, `grammar`, `json_object`."
     )
-    guided_json: dict[str, Any] | None = option("vLLM's older name for `structured_outputs.json`.")
+    guided_json: dict[str, Any] | str | None = option("vLLM's older name for `structured_outputs.json`.")
     guided_regex: str | None = option("For `structured_outputs.regex`.", max_length=8192)
     guided_choice: list[str] | None = option("For `structured_outputs.choice`.", min_length=1, max_length=1024)
     guided_grammar: str | None = option("For `structured_outputs.grammar`.", max_length=65536)
