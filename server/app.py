@@ -57,7 +57,11 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
             overload_status=settings.admission.overload_status,
             default_output_tokens=settings.quotas.default_output_tokens,
         ),
-        tenants=TenantFile(Path(file) if file is not None else None, lambda new: _forget(quotas, new)),
+        tenants=TenantFile(
+            Path(file) if file is not None else None,
+            lambda new: _forget(quotas, new),
+            settings.generation.effort_budgets,
+        ),
         quotas=quotas,
         metrics_need_key=settings.server.metrics_need_key,
         limits=Limits(

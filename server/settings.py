@@ -57,7 +57,7 @@ class GenerationSettings(_Section):
         None, ge=1, description="Longest answer, thinking included, when the request does not say; else the context."
     )
     effort_budgets: dict[str, int | None] = Field(
-        {"none": 0, "minimal": 512, "low": 2048, "medium": 8192, "high": 32768, "xhigh": None},
+        {"none": 0, "minimal": 512, "low": 2048, "medium": 8192, "high": 32768, "xhigh": None, "max": None},
         description="Most thinking tokens by `reasoning_effort`: 0 is no thinking, none no bound.",
     )
     sampling_thinking: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking on.")

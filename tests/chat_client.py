@@ -111,6 +111,7 @@ async def stream(
                 continue
             seen.times.append(time.monotonic())
             data = line.removeprefix("data: ")
+            assert seen.error is None, f"an error ends a stream, but this follows: {data}"
             if data == "[DONE]":
                 seen.done = True
             elif "error" in (event := json.loads(data)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path) -> TenantDirectory:
-    """The directory that a file makes. Reads from disk: not for the event loop. Raises TenantFileError."""
-    return _parse(path, _read(path))
+def load(path: Path, efforts: Collection[str] | None = None) -> TenantDirectory:
+    """The directory that a file makes; see `TenantFile`. Reads from disk: not for the event loop.
+
+    Raises TenantFileError.
+    """
+    return _parse(path, _read(path), efforts)
 
 
 def _read(path: Path) -> bytes:
@@ -64,9 +67,9 @@ def _read(path: Path) -> bytes:
         raise TenantFileError(f"{path}: {error.strerror or error}") from error
 
 
-def _parse(path: Path, content: bytes) -> TenantDirectory:
+def _parse(path: Path, content: bytes, efforts: Collection[str] | None) -> TenantDirectory:
     try:
-        return directory(yaml.load(content, _Loader))
+        return directory(yaml.load(content, _Loader), efforts)
     except yaml.MarkedYAMLError as error:
         # Its text quotes the line, on which there may be a key.
         mark = error.problem_mark
@@ -80,11 +83,18 @@ def _parse(path: Path, content: bytes) -> TenantDirectory:
 class TenantFile:
     """The current directory and where it comes from. Without a path it is the open one and never changes.
 
-    `on_change` is told of each new directory, on the event loop. Reads the file when made; raises TenantFileError.
+    `on_change` is told of each new directory, on the event loop. A tenant's `effort` must be one of `efforts`, if they
+    are given. Reads the file when made; raises TenantFileError.
     """
 
-    def __init__(self, path: Path | None, on_change: Callable[[TenantDirectory], None] = lambda new: None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        on_change: Callable[[TenantDirectory], None] = lambda new: None,
+        efforts: Collection[str] | None = None,
+    ) -> None:
         self.path = path
+        self._efforts = efforts
         self._on_change = on_change
         self._lock = asyncio.Lock()
         self._seen: tuple[int, ...] | None = None
@@ -92,7 +102,7 @@ class TenantFile:
             self.directory = open_directory()
         else:
             self._seen = _stamp(path)
-            self.directory = load(path)
+            self.directory = load(path, efforts)
 
     async def reload(self) -> Change:
         """Reads the file again and takes what it says, all at once.
@@ -104,7 +114,7 @@ class TenantFile:
         async with self._lock:
             try:
                 self._seen = await asyncio.to_thread(_stamp, self.path)
-                new = await asyncio.to_thread(load, self.path)
+                new = await asyncio.to_thread(load, self.path, self._efforts)
             except TenantFileError as error:
                 TENANTS_RELOADS.labels("failed").inc()
                 _log.error("tenants not reloaded, the old ones stay", why=str(error))

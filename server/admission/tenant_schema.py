@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -115,8 +115,8 @@ class Misfit(ValueError):
     """A tenants file that says something impossible. Each line names a place and what is wrong there, never a key."""
 
 
-def directory(values: Any) -> TenantDirectory:
-    """The directory that a file's content makes. Raises Misfit."""
+def directory(values: Any, efforts: Collection[str] | None = None) -> TenantDirectory:
+    """The directory that a file's content makes; `efforts` are those that requests may ask for. Raises Misfit."""
     try:
         file = TenantsFile.model_validate({} if values is None else values)
     except ValidationError as error:
@@ -129,14 +129,23 @@ def directory(values: Any) -> TenantDirectory:
         if entry.name in tenants or entry.name == ANONYMOUS:
             raise Misfit(f"tenants[{place}] ({entry.name}): the name is taken")
         tenant, digests = _tenant(entry, place)
+        _check_effort(entry, efforts, f"tenants[{place}] ({entry.name})")
         tenants[entry.name] = tenant
         for number, (key_id, key_digest) in enumerate(digests):
             if key_digest in callers:
                 owner = callers[key_digest].tenant.name
                 raise Misfit(f"tenants[{place}] ({entry.name}).keys[{number}]: {owner} has the same key")
             callers[key_digest] = Caller(tenant, key_id)
+    if file.anonymous is not None:
+        _check_effort(file.anonymous, efforts, "anonymous")
     anonymous = file.anonymous.tenant(ANONYMOUS, {}) if file.anonymous is not None else None
     return TenantDirectory(tenants.values(), callers, anonymous, any_key=False)
+
+
+def _check_effort(entry: AnonymousEntry, efforts: Collection[str] | None, place: str) -> None:
+    """Else every request of the tenant's would be refused for a field that it did not send."""
+    if efforts is not None and entry.effort is not None and entry.effort not in efforts:
+        raise Misfit(f"{place}.effort: it must be one of {', '.join(efforts)}")
 
 
 def _tenant(entry: TenantEntry, place: int) -> tuple[Tenant, list[tuple[str, str]]]:

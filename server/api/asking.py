@@ -18,6 +18,7 @@ _LONGEST_MS = 24 * 3600 * 1000
 # OpenAI's service tiers; `auto` is what the tenant's requests are by default.
 _CLASSES = {
     "priority": PriorityClass.INTERACTIVE,
+    "fast": PriorityClass.INTERACTIVE,
     "default": PriorityClass.STANDARD,
     "scale": PriorityClass.STANDARD,
     "flex": PriorityClass.BATCH,

@@ -11,8 +11,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.api.auth import WITH_KEY
+from server.api.auth import WITH_KEY, caller
 from server.api.body import read_body
+from server.api.chat import with_tenants_choice
 from server.api.disconnect import while_connected
 from server.api.document import json_body
 from server.api.ignored_parameters import ignored_parameters
@@ -47,9 +48,9 @@ async def tokenize(request: Request) -> Response:
         _check(asked.model, asked.ignored, at)
         if isinstance(asked, TokenizeTextRequest):
             return asked, to_text(asked, at.limits)
-        return asked, to_prompt(asked, at.limits)
+        return asked, with_tenants_choice(to_prompt(asked, at.limits), tenant)
 
-    at = service(request)
+    at, tenant = service(request), caller(request).tenant
     asked, what = await _read(request, parse)
     assert at.pipeline is not None  # the gate lets nobody in before it is there
     pipeline = at.pipeline

@@ -103,7 +103,7 @@ class ChatCompletion(Told):
     created: int
     model: str
     system_fingerprint: str
-    service_tier: Literal["default"] = "default"
+    service_tier: Literal["priority", "default", "flex"] = "default"
     choices: list[Choice]
     usage: TokenUsage
     prompt_token_ids: list[int] = []
@@ -153,7 +153,7 @@ class ChatCompletionChunk(Told):
     created: int
     model: str
     system_fingerprint: str
-    service_tier: Literal["default"] = "default"
+    service_tier: Literal["priority", "default", "flex"] = "default"
     choices: list[ChoiceDelta]
     usage: TokenUsage | None = None
     prompt_token_ids: list[int] = []

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from server.generation.conversation import ImagePart, Message, Part, Role, TextPart, Tool, ToolCall, VideoPart
+from server.generation.conversation import Detail, ImagePart, Message, Part, Role, TextPart, Tool, ToolCall, VideoPart
 from server.generation.errors import InvalidRequest
 
 # Who shows images: the template raises for a system message, and the assistant only speaks.
@@ -49,10 +49,13 @@ class RefusalPartIn(Wire):
 
 
 class ImageUrlIn(Wire):
-    """Where an image is: a data URL or, if the server fetches, an http(s) address. `detail` bounds its pixels."""
+    """Where an image is: a data URL or, if the server fetches, an http(s) address. `detail` bounds its pixels.
+
+    OpenAI's `original` is as many as are allowed, which is what `high` is here.
+    """
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImagePartIn(Wire):
@@ -237,7 +240,9 @@ def _part(part: Any, param: str) -> Part:
         least, most = part.min_pixels, part.max_pixels
         if least is not None and most is not None and least > most:
             raise InvalidRequest(f"The part {param} asks for more pixels at least than at most.", param=param)
-        return ImagePart(part.image_url.url, f"{param}.image_url.url", part.image_url.detail or "auto", least, most)
+        asked = part.image_url.detail or "auto"
+        detail: Detail = "high" if asked == "original" else asked
+        return ImagePart(part.image_url.url, f"{param}.image_url.url", detail, least, most)
     return TextPart(part.refusal if isinstance(part, RefusalPartIn) else part.text)
 
 

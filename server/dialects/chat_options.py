@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 
 from server.dialects.chat_messages import Wire
 from server.dialects.limits import Limits
@@ -19,10 +20,10 @@ _MOST_CHOICES = 1024
 
 
 class StreamOptionsIn(Wire):
-    """Options of a streamed answer."""
+    """Options of a streamed answer. Tokens are counted once, at its end, whatever else is asked for."""
 
     include_usage: bool = False
-    continuous_usage_stats: Literal[False] | None = None
+    continuous_usage_stats: bool | None = None
     include_obfuscation: bool | None = None
 
 
@@ -120,7 +121,7 @@ class StructuredOutputsIn(Wire):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    json_: dict[str, Any] | None = Field(None, alias="json")
+    json_: dict[str, Any] | str | None = Field(None, alias="json")
     regex: str | None = Field(None, max_length=_LONGEST_PATTERN)
     choice: list[str] | None = Field(None, min_length=1, max_length=_MOST_CHOICES)
     grammar: str | None = Field(None, max_length=_LONGEST_GRAMMAR)
@@ -197,12 +198,27 @@ def to_structure(
         value = getattr(structured, name)
         kind: Any = {"json_": "json_schema"}.get(name, name)
         if value is not None:
-            found.append(Structure(kind, None if value is True else value, f"structured_outputs.{name.rstrip('_')}"))
+            param = f"structured_outputs.{name.rstrip('_')}"
+            found.append(Structure(kind, None if value is True else _schema(kind, value, param), param))
     for name, value in guided.items():
         kind = {"guided_json": "json_schema"}.get(name, name.removeprefix("guided_"))
-        found.append(Structure(kind, value, name))
+        found.append(Structure(kind, _schema(kind, value, name), name))
     if len(found) > 1:
         raise InvalidRequest(
             f"'{found[0].param}' and '{found[1].param}' both ask for a form of the answer.", param=found[1].param
         )
     return found[0] if found else None
+
+
+def _schema(kind: str, value: Any, param: str) -> Any:
+    """The value, read where it is a schema that came as text, as vLLM's clients may send it."""
+    if kind != "json_schema" or not isinstance(value, str):
+        return value
+    try:
+        # As bodies are read, so that text may be no deeper.
+        schema = from_json(value)
+    except ValueError:
+        schema = None
+    if not isinstance(schema, dict):
+        raise InvalidRequest(f"Invalid '{param}': it must be a JSON schema.", param=param)
+    return schema

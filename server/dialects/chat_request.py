@@ -28,7 +28,7 @@ class ChatRequest(GenerationRequest):
     """The body of POST /v1/chat/completions."""
 
     messages: list[MessageIn] = Field(
-        min_length=1, fail_fast=True, description="The conversation; see below for roles and parts."
+        min_length=1, fail_fast=True, description="The conversation; `docs/operations.md` says what each role may hold."
     )
 
     max_tokens: int | None = option("Longest answer, thinking included.", ge=1)
@@ -70,6 +70,13 @@ class ChatRequest(GenerationRequest):
     best_of: Refused = refused("Ask for `n` answers and choose.")
     chat_template: Refused = refused("The template is the server's.")
     documents: Refused = refused("Put them into a message.")
+    add_special_tokens: Refused = refused("The template writes every special token itself.")
+    media_io_kwargs: Refused = refused("The server decodes images and videos itself; see `mm_processor_kwargs`.")
+    return_prompt_text: Refused = refused("Use `return_token_ids`, or `/tokenize`.")
+    moderation: Refused = refused("Nothing is moderated here.")
+    enable_search: Refused = refused("The model has no search of its own; give it a tool.")
+    search_options: Refused = refused("The model has no search of its own; give it a tool.")
+    enable_code_interpreter: Refused = refused("Nothing is run here; give it a tool.")
 
 
 def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:

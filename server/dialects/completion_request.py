@@ -63,27 +63,15 @@ class CompletionRequest(GenerationRequest):
     skip_special_tokens: bool | None = option("False shows special tokens in the answer's text.")
 
     spaces_between_special_tokens: bool | None = ignored("No spaces are put between them.")
-    length_penalty: float | None = ignored("Only beam search reads it.")
-    request_id: str | None = ignored("The server gives out the ids.")
-    stream_interval: int | None = ignored("Each token is sent as it comes.")
 
     suffix: Refused = refused("The model goes on at the end of a text only.")
     messages: Refused = refused("Belongs to chat completions.")
     tools: Refused = refused("Tool calls are read in chat completions only.")
     chat_template_kwargs: Refused = refused("No template is put around a raw prompt.")
     enable_thinking: Refused = refused("What a raw prompt opens is up to its text.")
-    reasoning_effort: Refused = refused("As `enable_thinking`.")
-    thinking_budget: Refused = refused("As `enable_thinking`.")
-    thinking_token_budget: Refused = refused("As `enable_thinking`.")
-    truncate_prompt_tokens: Refused = refused("Send the part that counts.")
-    prompt_embeds: Refused = refused("The engine would trust them.")
-    allowed_token_ids: Refused = refused("Use `structured_outputs` or `logit_bias`.")
-    bad_words: Refused = refused("Use `logit_bias`.")
-    logprob_token_ids: Refused = refused("Use `logprobs`.")
-    return_tokens_as_token_ids: Refused = refused("Use `return_token_ids`.")
-    repetition_detection: Refused = refused("Use `repetition_penalty`.")
-    kv_transfer_params: Refused = refused("Belongs between servers.")
-    vllm_xargs: Refused = refused("The engine would trust them.")
+    reasoning_effort: Refused = refused("What a raw prompt opens is up to its text.")
+    thinking_budget: Refused = refused("What a raw prompt opens is up to its text.")
+    thinking_token_budget: Refused = refused("What a raw prompt opens is up to its text.")
 
 
 def to_raw_prompts(request: CompletionRequest, limits: Limits) -> Sequence[RawPrompt]:

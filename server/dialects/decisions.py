@@ -36,7 +36,7 @@ def refused(why: str) -> Any:
 
 def _refuse(value: Any) -> Any:
     # Some clients send every field, most of them as what they are anyway.
-    if value is None or value is False:
+    if value is None or value is False or value == []:
         return None
     raise ValueError("this server does not support it")
 

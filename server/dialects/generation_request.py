@@ -60,7 +60,7 @@ class GenerationRequest(BaseModel):
     structured_outputs: StructuredOutputsIn | None = option(
         "One of `json`, `regex`, `choice`, `grammar`, `json_object`."
     )
-    guided_json: dict[str, Any] | None = option("vLLM's older name for `structured_outputs.json`.")
+    guided_json: dict[str, Any] | str | None = option("vLLM's older name for `structured_outputs.json`.")
     guided_regex: str | None = option("For `structured_outputs.regex`.", max_length=8192)
     guided_choice: list[str] | None = option("For `structured_outputs.choice`.", min_length=1, max_length=1024)
     guided_grammar: str | None = option("For `structured_outputs.grammar`.", max_length=65536)
@@ -73,15 +73,36 @@ class GenerationRequest(BaseModel):
     safety_identifier: str | None = ignored("As `user`.")
     prompt_cache_key: str | None = ignored("Prefixes are cached whoever sends them; see `cache_salt`.")
     prompt_cache_retention: str | None = ignored("The engine keeps prefixes while it has room.")
+    prompt_cache_options: dict[str, Any] | None = ignored("As `prompt_cache_retention`.")
     metadata: dict[str, str] | None = ignored("For your own records; nothing is stored.")
     store: bool | None = ignored("Nothing is stored.")
     service_tier: str | None = option(
-        "Priority class: `priority` is interactive, `default` standard, `flex` batch, `auto` the tenant's own."
+        "Priority class: `priority`, `fast` are interactive, `default` standard, `flex` batch, `auto` the tenant's."
     )
     priority: int | None = ignored("The engine's own order is not for clients to set; see `service_tier`.")
+    length_penalty: float | None = ignored("Only beam search reads it.")
+    request_id: str | None = ignored("The server gives out the ids.")
+    session_id: str | None = ignored("Prefixes are cached whoever sends them.")
+    stream_interval: int | None = ignored("Each token is sent as it comes.")
+    truncation_side: str | None = ignored("Nothing is truncated.")
+    return_token_offsets: bool | None = ignored("Of vLLM's rendering endpoints alone.")
+    mm_payload: str | None = ignored("As `return_token_offsets`.")
+    return_mm_kwargs: bool | None = ignored("As `return_token_offsets`.")
+    routed_experts_prompt_start: int | None = ignored("No experts are told.")
 
     use_beam_search: Refused = refused("The engine draws token by token.")
     prompt_logprobs: Refused = refused("They would cost other requests their speed.")
+    truncate_prompt_tokens: Refused = refused("Send the part that counts.")
+    prompt_embeds: Refused = refused("The engine would trust them.")
+    allowed_token_ids: Refused = refused("Use `structured_outputs` or `logit_bias`.")
+    bad_words: Refused = refused("Use `logit_bias`.")
+    logprob_token_ids: Refused = refused("Ask for the likeliest tokens instead.")
+    return_tokens_as_token_ids: Refused = refused("Use `return_token_ids`.")
+    repetition_detection: Refused = refused("Use `repetition_penalty`.")
+    watermarking: Refused = refused("The engine is not set up for it.")
+    kv_transfer_params: Refused = refused("Belongs between servers.")
+    ec_transfer_params: Refused = refused("Belongs between servers.")
+    vllm_xargs: Refused = refused("The engine would trust them.")
 
     @field_validator("stop")
     @classmethod

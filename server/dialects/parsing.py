@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from server.dialects.decisions import Decision
 from server.generation.errors import InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -19,10 +20,10 @@ def parse_body(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise _first_error(error, body) from None
+        raise _first_error(model, error, body) from None
 
 
-def _first_error(error: ValidationError, body: bytes) -> InvalidRequest:
+def _first_error(model: type[BaseModel], error: ValidationError, body: bytes) -> InvalidRequest:
     # Of the alternatives of a union, the one that got deepest is what the client most likely meant.
     worst: Any = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
     kind, context = worst["type"], worst.get("ctx", {})
@@ -34,13 +35,22 @@ def _first_error(error: ValidationError, body: bytes) -> InvalidRequest:
     param = _path(loc, json.loads(body), missing=kind in _MISSING)
     if param is None:
         return InvalidRequest("The body must be a JSON object.", code="invalid_type")
-    code = "missing_required_parameter" if kind in _MISSING else "invalid_value"
-    return InvalidRequest(f"Invalid '{param}': {_complaint(kind, context, worst['msg'])}.", param=param, code=code)
+    if kind in _MISSING:
+        message = f"Missing required parameter: '{param}'."
+        return InvalidRequest(message, param=param, code="missing_required_parameter")
+    complaint = _complaint(kind, context, worst["msg"])
+    return InvalidRequest(f"Invalid '{param}': {complaint}.{_advice(model, param)}", param=param)
+
+
+def _advice(model: type[BaseModel], param: str) -> str:
+    """Why a field is refused that is refused whatever it holds, and what to do instead."""
+    field = model.model_fields.get(param)
+    extra = field.json_schema_extra if field is not None else None
+    refused = isinstance(extra, dict) and extra.get("decision") == Decision.REFUSED
+    return f" {field.description}" if field is not None and refused else ""
 
 
 def _complaint(kind: str, context: dict[str, Any], message: str) -> str:
-    if kind in _MISSING:
-        return "it is required"
     if kind == "union_tag_invalid":
         return f"{context['tag']!r} is not one of {context['expected_tags']}"
     if kind == "too_short":

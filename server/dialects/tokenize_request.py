@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 
 from server.dialects.answer_schema import Told
 from server.dialects.chat_request import ChatRequest, to_conversation
-from server.dialects.decisions import Refused, option, refused
+from server.dialects.decisions import option
 from server.dialects.generation_request import bounded
 from server.dialects.limits import Limits
 from server.generation.conversation import Conversation
@@ -47,8 +47,6 @@ class TokenizeChatRequest(ChatRequest):
     model: str | None = option("The served model's name or one of its aliases, if any.")  # type: ignore[assignment]
     add_generation_prompt: bool | None = option("False leaves out the beginning of the answer.")
     return_token_strs: bool | None = option("Adds `token_strs`, the tokens as the vocabulary spells them.")
-    add_special_tokens: Refused = refused("The template writes every special token itself.")
-    media_io_kwargs: Refused = refused("The server decodes images itself.")
 
 
 def _form(value: Any) -> str:

@@ -18,6 +18,8 @@ def engine_arguments(settings: Settings) -> dict[str, Any]:
         "max_model_len": settings.model.max_model_len,
         # More than a request may bring is refused before it gets here; vLLM's own default is 999.
         "limit_mm_per_prompt": {"image": settings.limits.images, "video": settings.limits.videos},
+        # The start's phases are in our own log.
+        "use_tqdm_on_load": False,
         # A signal to the whole process group (Ctrl-C) must not abort what the daemon is draining.
         "shutdown_timeout": int(settings.server.drain_seconds) + 5,
         # Each step tells what it computed; admission learns the engine's speed from it.
@@ -44,6 +46,9 @@ def engine_environment(settings: Settings) -> dict[str, str]:
         # The engine core is a fresh interpreter: a fork of a process with threads can deadlock.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_LOGGING_LEVEL": settings.log.engine_level.upper(),
+        "TRANSFORMERS_VERBOSITY": settings.log.engine_level,
+        # Of the libraries' own calls to each other, in the engine's processes.
+        "PYTHONWARNINGS": "ignore::FutureWarning",
         **settings.engine_environment,
     }
 

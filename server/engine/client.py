@@ -18,6 +18,7 @@ from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.step_reports import Listener, step_reporter
 from server.engine.texts import detokenize, raw_input, tokenize, vocabulary
 from server.engine.torchvision_ops import ensure
+from server.generation.conversation import Sampling
 from server.generation.engine_state import EngineSize
 from server.generation.errors import EngineDied, InvalidRequest
 from server.generation.ports import DecodedImage, DecodedVideo, EngineDelta, Order, Prompt
@@ -219,8 +220,18 @@ class VllmEngine:
         return False
 
     async def _warm_up(self) -> None:
-        """Renders once, so that the first request does not pay for compiling the template."""
-        await self.render([{"role": "user", "content": "Hello"}], tools=[], template_arguments={})
+        """Answers once, so that the first requests do not pay for compiling the template and the sampler's functions.
+
+        vLLM itself warms neither random sampling nor log probabilities up.
+        """
+        prompt = await self.render([{"role": "user", "content": "Hello"}], tools=[], template_arguments={})
+        sampling = Sampling(temperature=1.0, top_k=2, top_p=0.9, presence_penalty=0.1, logprobs=1)
+        stream = await self.submit("warm-up", prompt, Order(sampling, max_tokens=2, thinking=False))
+        try:
+            while not any(delta.finish_reason for delta in await stream.next()):
+                pass
+        finally:
+            await stream.close()
 
 
 class VllmStream:

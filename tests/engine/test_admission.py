@@ -59,7 +59,7 @@ async def started(client: httpx.AsyncClient, tokens: int, **fields: object) -> t
 
 
 async def test_what_does_not_fit_waits_and_is_shown(client: httpx.AsyncClient, small: DaemonProcess) -> None:
-    running = [await started(client, 150) for _ in range(2)]
+    running = [await started(client, 500) for _ in range(2)]
     third = asyncio.create_task(stream(client, long_body(5)))
     (shown,) = await waiting(small, 1)
     assert (shown["tenant"], shown["priority"], shown["why"]) == ("anonymous", "standard", "sequences")
@@ -74,7 +74,7 @@ async def test_what_does_not_fit_waits_and_is_shown(client: httpx.AsyncClient, s
 async def test_classes_go_in_their_order_not_in_that_of_arrival(
     client: httpx.AsyncClient, small: DaemonProcess
 ) -> None:
-    running = [await started(client, 120) for _ in range(2)]
+    running = [await started(client, 500) for _ in range(2)]
     later: dict[str, Streamed] = {}
     tasks = []
     for tier in ("flex", "default", "priority"):
@@ -131,7 +131,7 @@ async def test_who_cannot_be_served_in_time_is_told_at_once(client: httpx.AsyncC
 
 
 async def test_a_running_answer_ends_when_its_time_is_up(client: httpx.AsyncClient) -> None:
-    seen = await stream(client, long_body(3000), headers={"x-request-timeout-ms": "700"})
+    seen = await stream(client, long_body(6000), headers={"x-request-timeout-ms": "2500"})
     assert seen.chunks
     assert not seen.done
     assert seen.error is not None
@@ -156,7 +156,7 @@ async def test_more_answers_than_run_at_once_can_never_run(client: httpx.AsyncCl
 
 
 async def test_who_leaves_the_queue_is_forgotten(client: httpx.AsyncClient, small: DaemonProcess) -> None:
-    running = [await started(client, 150) for _ in range(2)]
+    running = [await started(client, 500) for _ in range(2)]
     third = asyncio.create_task(stream(client, long_body(5)))
     await waiting(small, 1)
     third.cancel()

@@ -105,6 +105,12 @@ async def test_a_stop_string_ends_the_answer_before_it(client: httpx.AsyncClient
     assert stopped["choices"][0]["finish_reason"] == "stop"
 
 
+async def test_a_stop_string_in_the_thinking_ends_the_answer_too(client: httpx.AsyncClient) -> None:
+    choice = (await ask(client, body("My name is Zubavo. Say hello.", stop=[" called"])))["choices"][0]
+    assert (choice["message"]["reasoning"], choice["message"]["content"]) == ("The user is", "")
+    assert choice["finish_reason"] == "stop"
+
+
 async def test_a_seed_repeats_a_random_answer(client: httpx.AsyncClient) -> None:
     request = long_body(24, temperature=1.5, seed=7)
     first, second, other = await asyncio.gather(

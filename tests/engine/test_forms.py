@@ -58,6 +58,21 @@ async def test_other_forms(client: httpx.AsyncClient, thinking: bool, form: dict
     assert bool(message["reasoning"]) is thinking
 
 
+@pytest.mark.parametrize(
+    "form", [{"response_format": {"type": "json_object"}}, {"structured_outputs": {"json_object": True}}]
+)
+async def test_any_json_object(client: httpx.AsyncClient, form: dict[str, Any]) -> None:
+    # The model would write keys for long; this has it open the object and close it at once, as the grammar lets it.
+    braces = [(await client.post("/tokenize", json={"prompt": brace})).json()["tokens"] for brace in "{}"]
+    bias = {str(token): 100 for (token,) in braces}
+    hasty = body("Say hello.", enable_thinking=False, max_tokens=20, logit_bias=bias, **form)
+    choice = (await ask(client, hasty))["choices"][0]
+    assert (json.loads(choice["message"]["content"]), choice["finish_reason"]) == ({}, "stop")
+    message = (await ask(client, body("My name is Zubavo. Say hello.", max_tokens=60, **form)))["choices"][0]["message"]
+    assert message["reasoning"] == "The user is called Zubavo."
+    assert message["content"].startswith("{")
+
+
 @pytest.mark.parametrize("thinking", [True, False])
 async def test_tools_may_still_be_called(client: httpx.AsyncClient, thinking: bool) -> None:
     request = body("What is the weather in Paris?", enable_thinking=thinking, tools=[WEATHER], **by_schema(PERSON))

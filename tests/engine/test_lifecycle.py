@@ -81,7 +81,7 @@ async def test_start_probes_then_kill_the_engine_under_load(mortal: DaemonProces
 async def test_sigterm_under_load_finishes_what_runs_and_refuses_what_comes(mortal: DaemonProcess) -> None:
     await asyncio.to_thread(mortal.wait_ready)
     async with httpx.AsyncClient(base_url=mortal.url, timeout=60) as client:
-        running = await streams_under_way(client, 8, 300)
+        running = await streams_under_way(client, 8, 600)
         mortal.terminate()
         refused = None
         while refused is None or refused.status_code == 200:
@@ -149,7 +149,7 @@ def test_a_taken_port_is_told_at_once() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         daemon = DaemonProcess(port=taken.getsockname()[1])
-        assert daemon.wait(30) == 2
+        assert daemon.wait(90) == 2
         assert "cannot listen" in daemon.log
 
 
@@ -158,7 +158,7 @@ def test_a_taken_admin_port_is_told_like_a_taken_public_one() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         daemon = DaemonProcess(admin_port=taken.getsockname()[1])
-        assert daemon.wait(30) == 2
+        assert daemon.wait(90) == 2
         assert "cannot listen" in daemon.log
         assert "which=admin" in daemon.log
 

@@ -44,14 +44,17 @@ async def test_a_budget_holds_within_two_tokens(client: httpx.AsyncClient, name:
     whole = await ask(client, CONVERSATIONS[name])
     needed = whole["usage"]["completion_tokens_details"]["reasoning_tokens"]
     assert needed > 3
+    worst = 0
     for budget in range(1, needed):
         answer = await ask(client, {**CONVERSATIONS[name], field: budget})
         spent = answer["usage"]["completion_tokens_details"]["reasoning_tokens"]
-        assert abs(spent - budget) <= 2
+        worst = max(worst, abs(spent - budget))
+        assert worst <= 2, f"{spent} tokens for a budget of {budget}"
         message = answer["choices"][0]["message"]
         # The toy, cut off in a thought, may write a tag into its answer; the thought itself never holds one.
         assert "think>" not in (message["reasoning"] or "")
         assert message["content"] or message.get("tool_calls")
+    print(f"{name}: budgets of 1 to {needed - 1} tokens, at most {worst} off")
 
 
 @pytest.mark.parametrize("fields", [{"thinking_budget": 0}, {"reasoning_effort": "none"}])

@@ -78,6 +78,8 @@ tenants:
         ("tenants: [{name: a, keys: [short]}]", "at least 16 characters"),
         ("tenants: [{name: a, keys: [{key: K, name: x}, {key: L, name: x}]}]", "another key of that name"),
         ("tenants: [{name: a, keys: [K], weight: 1, weight: 2}]", "line 1, column 46 a field is given twice"),
+        ("tenants: [{name: a, keys: [K], effort: heroic}]", "tenants[0] (a).effort: it must be one of none, high"),
+        ("anonymous: {effort: heroic}", "anonymous.effort: it must be one of none, high"),
         ("", "nobody could ask anything"),
         ("- a list", "Input should be"),
         ("tenants: [{name: a, keys: [K", "line 1"),
@@ -86,7 +88,7 @@ tenants:
 def test_a_bad_file_is_told_with_its_place_and_without_its_keys(tmp_path: Path, text: str, says: str) -> None:
     path = write(tmp_path, text.replace("K", ADA).replace("L", BOB) if "env:" not in text else text)
     with pytest.raises(TenantFileError) as refused:
-        load(path)
+        load(path, ["none", "high"])
     told = str(refused.value)
     assert told.startswith(f"{path}:")
     if "column" not in says:
@@ -157,7 +159,9 @@ async def test_a_change_is_seen_by_itself_also_through_a_swapped_link(
         await until(lambda: file.directory.tenants[0].quota.requests_per_minute == 61)
 
         failed = reloads("failed")
-        (tmp_path / "v2" / "tenants.yaml").write_text("tenants: [")
+        # Put there whole, since an empty file that is read in between would be told as well.
+        (tmp_path / "v2" / "new").write_text("tenants: [")
+        (tmp_path / "v2" / "new").rename(tmp_path / "v2" / "tenants.yaml")
         await until(lambda: reloads("failed") == failed + 1)
         await asyncio.sleep(0.1)
         assert reloads("failed") == failed + 1, "a bad file is told once"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from server.api import event_stream
 from server.api.disconnect import ClientGone, while_connected
 from server.api.event_stream import EventStream
 
@@ -119,22 +121,42 @@ async def test_leaving_cancels_the_work_and_waits_for_its_cleaning_up() -> None:
     assert steps == ["cleaned up"]
 
 
-async def test_a_quiet_stream_gets_comments_and_a_busy_one_none() -> None:
+async def test_a_quiet_stream_gets_comments_and_a_busy_one_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes here when the test says so: each item of `ticks` is the end of one span of `keep_alive`."""
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await ticks.get()
+
+    async def span() -> None:
+        before = len(slept)
+        ticks.put_nowait(None)
+        while len(slept) == before:
+            await asyncio.sleep(0)
+
     async def frames() -> AsyncGenerator[bytes, None]:
+        while not slept:
+            await asyncio.sleep(0)
         for _ in range(5):
-            await asyncio.sleep(0.03)
             yield b"busy"
-        await asyncio.sleep(0.35)
+            await span()
+        for _ in range(3):
+            await span()
         yield b"late"
+        await span()
 
     async def close() -> None:
         pass
 
+    stream = EventStream(frames(), close, {}, keep_alive=15.0)
+    monkeypatch.setattr(event_stream, "asyncio", SimpleNamespace(sleep=sleep, ensure_future=asyncio.ensure_future))
     client = Client()
-    await EventStream(frames(), close, {}, keep_alive=0.1)({"type": "http"}, client.receive, client.send)
-    bodies = [message["body"] for message in client.sent[1:]]
-    assert bodies[:5] == [b"busy"] * 5
-    assert bodies[-2:] == [b"late", b""]
-    between = bodies[5:-2]
-    assert set(between) == {b": keep-alive\n\n"}
-    assert 2 <= len(between) <= 4
+    await asyncio.wait_for(stream({"type": "http"}, client.receive, client.send), 30)
+    assert [message["body"] for message in client.sent[1:]] == [
+        *[b"busy"] * 5,
+        *[b": keep-alive\n\n"] * 3,
+        *(b"late", b""),
+    ]
+    assert set(slept) == {15.0}

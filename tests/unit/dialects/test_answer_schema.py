@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from server.admission.classes import PriorityClass
+from server.api.asking import tier_name
 from server.dialects.answer_parts import error_json
 from server.dialects.answer_schema import ChatCompletion, ChatCompletionChunk, ErrorEnvelope
 from server.dialects.chat_response import ChatAnswer, Shown, StreamEncoder, WholeAnswer
@@ -44,6 +46,14 @@ def test_every_chunk_of_a_stream_is_what_the_document_says(include_usage: bool, 
     assert len(chunks) == 6 + include_usage
     for chunk in chunks:
         ChatCompletionChunk.model_validate_json(chunk.removeprefix(b"data: "))
+
+
+@pytest.mark.parametrize("priority", PriorityClass)
+def test_the_document_knows_every_tier_that_answers_tell(priority: PriorityClass) -> None:
+    answer = ChatAnswer("m", "fp", tier_name(priority))
+    ChatCompletion.model_validate_json(WholeAnswer(answer).encode(["stop"], USAGE))
+    chunk = StreamEncoder(answer, include_usage=False).start().split(b"\n\n")[0]
+    ChatCompletionChunk.model_validate_json(chunk.removeprefix(b"data: "))
 
 
 def test_a_field_that_the_document_does_not_know_is_seen() -> None:

@@ -58,7 +58,7 @@ def tool(name: str, **function: Any) -> dict[str, Any]:
         ({"cache_salt": ""}, "cache_salt"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"continue_final_message": True}, "continue_final_message"),
-        ({"functions": []}, "functions"),
+        ({"functions": [{"name": "f"}]}, "functions"),
         ({"web_search_options": {}}, "web_search_options"),
         ({"modalities": ["audio"]}, "modalities[0]"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
@@ -67,6 +67,12 @@ def tool(name: str, **function: Any) -> dict[str, Any]:
         ({"structured_outputs": {"xml": "x"}}, "structured_outputs.xml"),
         ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
         ({"guided_regex": "a" * 1000}, "guided_regex"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_json": "[]"}, "guided_json"),
+        ({"guided_json": 5}, "guided_json"),
+        ({"guided_json": '{"a": ' * 5000 + "1" + "}" * 5000}, "guided_json"),
+        ({"guided_json": '{"a": "\\ud800"}'}, "guided_json"),
+        ({"structured_outputs": {"json": "no"}}, "structured_outputs.json"),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$id": "x" * 1000}}}},
             "response_format.json_schema.schema",
@@ -103,6 +109,20 @@ def test_bodies_that_are_no_object_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse_body(ChatRequest, body)
     assert refused.value.status == 400
+
+
+def test_what_is_refused_says_what_to_do_instead() -> None:
+    for fields, advice in (({"functions": [{}]}, "use `tools`"), ({"bad_words": ["no"]}, "Use `logit_bias`")):
+        with pytest.raises(InvalidRequest, match=f"does not support it. .*{advice}"):
+            conversation(**fields)
+    # Clients that send every field send most of them empty.
+    assert conversation(functions=[], bad_words=[], echo=False, audio=None, web_search_options=None)
+
+
+def test_tokens_are_counted_at_the_end_whatever_else_is_asked_for() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = json.dumps({"model": "m", "messages": HELLO, "stream": True, "stream_options": options}).encode()
+    assert parse_body(ChatRequest, body).include_usage
 
 
 def test_unknown_fields_are_accepted_and_reported() -> None:
@@ -168,7 +188,9 @@ def test_images_keep_their_place() -> None:
     assert template_messages(parsed, {image: "pixels"})[0]["content"][1] == {"type": "image", "image": "pixels"}
 
 
-@pytest.mark.parametrize(("given", "kept"), [(None, "auto"), ("auto", "auto"), ("low", "low"), ("high", "high")])
+@pytest.mark.parametrize(
+    ("given", "kept"), [(None, "auto"), ("auto", "auto"), ("low", "low"), ("high", "high"), ("original", "high")]
+)
 def test_detail_is_kept(given: str | None, kept: str) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:x", "detail": given}}
     (image,) = conversation(messages=[{"role": "user", "content": [part]}]).media
@@ -239,6 +261,8 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
         ({"structured_outputs": {"json": SCHEMA}}, "json_schema", SCHEMA),
         ({"structured_outputs": {"regex": "a+"}}, "regex", "a+"),
         ({"guided_json": SCHEMA}, "json_schema", SCHEMA),
+        ({"guided_json": json.dumps(SCHEMA)}, "json_schema", SCHEMA),
+        ({"structured_outputs": {"json": json.dumps(SCHEMA)}}, "json_schema", SCHEMA),
         ({"guided_choice": ["a", "b"]}, "choice", ["a", "b"]),
         ({"guided_grammar": "root ::= x"}, "grammar", "root ::= x"),
     ],
