@@ -1,0 +1,30 @@
+"""The nodes of a profile that serve no API: they run vLLM's workers and take their orders from node 0."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from server.engine.arguments import apply_environment, engine_arguments
+from server.engine.child_processes import prepare_children
+from server.engine.nested_configs import with_configs
+from server.engine.torchvision_ops import ensure
+from server.settings import Settings
+
+
+def run_workers(settings: Settings) -> int:
+    """Runs this node's workers until node 0 or a signal ends them; returns the process's exit code.
+
+    vLLM's own entry, what `vllm serve --headless` runs, given the same arguments as node 0's engine.
+    """
+    apply_environment(settings)
+    prepare_children()
+    ensure()
+    from vllm.entrypoints.cli.serve import run_headless
+
+    arguments = with_configs(engine_arguments(settings))
+    try:
+        # It reads from a parsed command line, by name, what AsyncEngineArgs has, and these two.
+        run_headless(Namespace(**arguments, api_server_count=0, reasoning_parser_plugin=None))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
