@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import server
-from server.cli_profiles import load_or_exit, profiles_app
+from server.cli_profiles import EXIT_USAGE, load_or_exit, profiles_app
+from server.launch import check_node
 from server.settings import Settings
 from server.telemetry.logs import configure_logs
 
@@ -51,6 +52,11 @@ def serve(
             "engine": {"distributed_executor_backend": executor},
         },
     )
+    try:
+        check_node(settings)
+    except ValueError as error:
+        typer.echo(f"qwend: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from error
     configure_logs(settings.log.level, settings.log.format)
     if settings.node.rank > 0:
         from server.engine.headless import run_workers

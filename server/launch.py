@@ -57,6 +57,15 @@ def launch_commands(settings: Settings, profile: str, master_addr: str | None, e
     ]
 
 
+def check_node(settings: Settings) -> None:
+    """Raises ValueError where this node could only wait for others without end."""
+    nodes, node = settings.hardware.nodes, settings.node
+    if node.rank >= nodes:
+        raise ValueError(f"--node-rank {node.rank}: the profile has {nodes} node{'s' if nodes > 1 else ''}, from 0")
+    if nodes > 1 and node.master_addr is None and settings.engine.get("distributed_executor_backend") != "ray":
+        raise ValueError(f"--master-addr is needed: the profile is for {nodes} nodes, which meet at node 0")
+
+
 def _mp(rank: int, master: str, serve: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return ((*serve, "--node-rank", str(rank), "--master-addr", master),)
 

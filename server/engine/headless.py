@@ -9,6 +9,9 @@ from server.engine.child_processes import prepare_children
 from server.engine.nested_configs import with_configs
 from server.engine.torchvision_ops import ensure
 from server.settings import Settings
+from server.telemetry.logs import get_logger
+
+_log = get_logger("workers")
 
 
 def run_workers(settings: Settings) -> int:
@@ -22,6 +25,8 @@ def run_workers(settings: Settings) -> int:
     from vllm.entrypoints.cli.serve import run_headless
 
     arguments = with_configs(engine_arguments(settings))
+    node = settings.node
+    _log.info("working for node 0", node=node.rank, nodes=settings.hardware.nodes, master=node.master_addr)
     try:
         # It reads from a parsed command line, by name, what AsyncEngineArgs has, and these two.
         run_headless(Namespace(**arguments, api_server_count=0, reasoning_parser_plugin=None))

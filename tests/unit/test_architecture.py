@@ -47,7 +47,7 @@ ARROWS = {
         "admission_settings",
     },
     "daemon": {"api", "app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
-    "cli": {"cli_profiles", "daemon", "engine", "settings", "telemetry"},
+    "cli": {"cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
     "cli_profiles": {"engine", "launch", "profile_files", "settings"},
     "__init__": set(),
 }

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import server.daemon
 import server.engine.headless
 from server.cli import app
 from server.engine.arguments import engine_arguments, explained_arguments
@@ -122,13 +123,34 @@ def test_a_node_above_the_first_runs_workers_and_no_api(monkeypatch: pytest.Monk
     def leave(code: int) -> None:
         raise SystemExit(code)
 
+    def serves(settings: Settings) -> int:
+        raise AssertionError("this node is to serve nothing")
+
     monkeypatch.setattr(server.engine.headless, "run_workers", workers)
+    monkeypatch.setattr(server.daemon, "run", serves)
     monkeypatch.setattr(os, "_exit", leave)
     command = ["serve", "--profile", TWO_NODES, "--node-rank", "1", "--master-addr", "10.0.0.1"]
     assert CliRunner().invoke(app, command).exit_code == 0
     (settings,) = ran
     arguments = engine_arguments(settings)
     assert (arguments["nnodes"], arguments["node_rank"], arguments["master_addr"]) == (2, 1, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--node-rank", "1"], "--master-addr is needed"),
+        ([], "--master-addr is needed"),
+        (["--node-rank", "2", "--master-addr", "10.0.0.1"], "the profile has 2 nodes"),
+    ],
+)
+def test_a_node_that_could_only_wait_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], told: str
+) -> None:
+    for starts in (server.daemon, server.engine.headless):
+        monkeypatch.setattr(starts, "run" if starts is server.daemon else "run_workers", lambda settings: 1 / 0)
+    done = CliRunner().invoke(app, ["serve", "--profile", TWO_NODES, *options])
+    assert (done.exit_code, told in done.output) == (2, True), done.output
 
 
 def test_a_profile_file_of_ones_own_is_launched_by_its_path(tmp_path: Path) -> None:
