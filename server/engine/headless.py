@@ -14,8 +14,12 @@ from server.telemetry.logs import get_logger
 _log = get_logger("workers")
 
 
+EXIT_OK = 0
+EXIT_ENGINE = 1
+
+
 def run_workers(settings: Settings) -> int:
-    """Runs this node's workers until node 0 or a signal ends them; returns the process's exit code.
+    """Runs this node's workers until a signal ends them or one dies; returns the process's exit code.
 
     vLLM's own entry, what `vllm serve --headless` runs, given the same arguments as node 0's engine.
     """
@@ -24,12 +28,16 @@ def run_workers(settings: Settings) -> int:
     ensure()
     from vllm.entrypoints.cli.serve import run_headless
 
-    arguments = with_configs(engine_arguments(settings))
     node = settings.node
     _log.info("working for node 0", node=node.rank, nodes=settings.hardware.nodes, master=node.master_addr)
     try:
         # It reads from a parsed command line, by name, what AsyncEngineArgs has, and these two.
+        arguments = with_configs(engine_arguments(settings))
         run_headless(Namespace(**arguments, api_server_count=0, reasoning_parser_plugin=None))
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
+    except SystemExit:  # how its signal handler ends it
+        return EXIT_OK
+    except Exception as error:  # noqa: BLE001 - whatever it was, the process must end and say it
+        _log.error("the workers did not start", why=f"{type(error).__name__}: {error}")
+        return EXIT_ENGINE
+    _log.error("a worker died", node=node.rank)
+    return EXIT_ENGINE
