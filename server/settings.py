@@ -268,7 +268,20 @@ class Settings(BaseSettings):
     @classmethod
     def _read_scalars(cls, engine: dict[str, Any]) -> dict[str, Any]:
         """Numbers and booleans from the environment arrive as text; they mean what they would in a profile."""
-        return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in engine.items()}
+        return {
+            name: cls._read_scalars(value)
+            if isinstance(value, dict)
+            else yaml.safe_load(value)
+            if isinstance(value, str)
+            else value
+            for name, value in engine.items()
+        }
+
+    @field_validator("engine_environment")
+    @classmethod
+    def _in_capitals(cls, environment: dict[str, str]) -> dict[str, str]:
+        """Names that come out of our own environment have lost them, and stand after the profile's."""
+        return {name.upper(): value for name, value in environment.items()}
 
     @classmethod
     def settings_customise_sources(
@@ -345,10 +358,10 @@ def _reasons(found: Profile, flags: Mapping[str, Any]) -> dict[str, str]:
     for name in flags.get("engine", {}):
         reasons[name] = "Set on the command line."
     for variable in os.environ:
-        for section in ("ENGINE", "ENGINE_ENVIRONMENT"):
-            if variable.startswith(start := f"{_PREFIX}{section}{_BETWEEN}"):
-                reasons.setdefault(variable.removeprefix(start).lower(), "")
-                reasons[variable.removeprefix(start).lower()] = f"Set by the environment variable {variable}."
+        section, _, name = variable.removeprefix(_PREFIX).partition(_BETWEEN)
+        if variable.startswith(_PREFIX) and section in ("ENGINE", "ENGINE_ENVIRONMENT"):
+            name = name.partition(_BETWEEN)[0]  # a part of an argument that is a mapping
+            reasons[name.lower() if section == "ENGINE" else name] = f"Set by the environment variable {variable}."
     return reasons
 
 

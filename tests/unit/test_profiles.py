@@ -147,9 +147,15 @@ def test_a_reason_goes_when_its_value_is_replaced(tmp_path: Path, monkeypatch: p
     reasons = {argument.name: argument.reason for argument in explained_arguments(load(profile))}
     assert reasons["kv_cache_dtype"] == f"Set in {profile}, which gives no reason."
     monkeypatch.setenv("QWEND_ENGINE__MAX_NUM_SEQS", "8")
-    reasons = {
-        argument.name: argument.reason
-        for argument in explained_arguments(load("qwen3.5-397b-8xh200-fp8", {"engine": {"seed": 1}}))
-    }
+    monkeypatch.setenv("QWEND_ENGINE__HF_OVERRIDES__TEXT_CONFIG__ROPE_PARAMETERS__FACTOR", "2.0")
+    monkeypatch.setenv("QWEND_ENGINE_ENVIRONMENT__VLLM_ALLOW_LONG_MAX_MODEL_LEN", "0")
+    settings = load("qwen3.5-397b-8xh200-fp8-1m", {"engine": {"seed": 1}})
+    rope = settings.engine["hf_overrides"]["text_config"]["rope_parameters"]
+    assert (rope["rope_type"], rope["factor"]) == ("yarn", 2.0)
+    assert settings.engine_environment == {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "0"}
+    (variable,) = (each for each in explained_environment(settings) if each.name == "VLLM_ALLOW_LONG_MAX_MODEL_LEN")
+    assert variable.reason.startswith("Set by the environment variable QWEND_ENGINE_ENVIRONMENT__")
+    reasons = {argument.name: argument.reason for argument in explained_arguments(settings)}
+    assert reasons["hf_overrides"].startswith("Set by the environment variable QWEND_ENGINE__HF_OVERRIDES__")
     assert reasons["max_num_seqs"] == "Set by the environment variable QWEND_ENGINE__MAX_NUM_SEQS."
     assert reasons["seed"] == "Set on the command line."
