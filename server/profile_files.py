@@ -7,10 +7,10 @@ replaced. What several profiles have in common and is none by itself lies in the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
@@ -21,11 +21,8 @@ class ProfileError(ValueError):
     """A profile cannot be found, read or used; the message names the file and the key, a line for each mistake."""
 
 
-class Known(Protocol):
-    """Says what keys a mapping of the settings may have."""
-
-    def __call__(self, path: tuple[str, ...]) -> Collection[str] | None:
-        """The keys allowed at `path`; None where any is."""
+Known = Callable[[tuple[str, ...]], Collection[str] | None]
+"""Says which keys the settings have at a path; None where any may be."""
 
 
 @dataclass(frozen=True)
