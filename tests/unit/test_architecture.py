@@ -18,7 +18,8 @@ ARROWS = {
     "generation": {"telemetry"},
     "admission": {"generation", "telemetry"},
     "media": {"generation", "telemetry"},
-    "engine": {"generation", "telemetry", "settings"},
+    "engine": {"generation", "telemetry", "settings", "planning"},  # planning for the question and the answer alone
+    "planning": {"settings"},
     "telemetry": set(),
     "reference": {"engine"},  # for torchvision_ops alone: training meets the same torchvision as serving does
     "section": set(),
@@ -47,7 +48,8 @@ ARROWS = {
         "admission_settings",
     },
     "daemon": {"api", "app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
-    "cli": {"cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
+    "cli": {"cli_plan", "cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
+    "cli_plan": {"cli_profiles", "engine", "planning"},
     "cli_profiles": {"engine", "launch", "profile_files", "settings"},
     "__init__": set(),
 }
@@ -114,6 +116,8 @@ def test_imports_follow_the_arrows(path: Path) -> None:
         ("engine/new.py", "from server.api.chat import router"),
         ("telemetry/new.py", "from server.generation.errors import EngineDied"),
         ("dialects/new.py", "import server.api.chat"),
+        ("planning/new.py", "from server.engine.kv_layout import layouts"),
+        ("planning/new.py", "import vllm"),
     ],
 )
 def test_a_breach_is_seen(relative: str, source: str) -> None:
