@@ -74,7 +74,7 @@ class Roofline:
         """
         if not self.shapes.experts:
             return 1.0
-        return 1 - (1 - self.shapes.active_experts / self.shapes.experts) ** tokens
+        return 1.0 - float((1 - self.shapes.active_experts / self.shapes.experts) ** tokens)
 
     def decode(self, sequences: float, context: int, acceptance: float = 1.0) -> DecodeCeiling:
         """One replica decodes `sequences` sequences of `context` tokens.
@@ -160,7 +160,7 @@ class Roofline:
             # Two all-reduces a layer, in rings: inside the node, then between nodes with a share for each GPU.
             inside = min(size, hardware.per_node)
             across = size // inside
-            volume = 2 * shapes.layers * hidden * 2
+            volume = 2.0 * shapes.layers * hidden * 2
             seconds += volume * 2 * (inside - 1) / inside / hardware.gpu.link_bandwidth
             seconds += volume / inside * 2 * (across - 1) / across / hardware.node_bandwidth
         others = deployment.expert_gpus - 1

@@ -48,6 +48,13 @@ def test_rooms_count_blocks_and_stop_at_the_most_sequences() -> None:
     assert (by_name["1M"].at_once, by_name["1M"].limited_by) == (0, "context")
 
 
+def test_one_block_is_nobodys() -> None:
+    layout = planned().layout
+    each = layout.blocks_for(8192)
+    assert replace(layout, blocks=2 * each).requests(8192) == 1
+    assert replace(layout, blocks=2 * each + 1).requests(8192) == 2
+
+
 def test_replicas_multiply_the_room() -> None:
     plan = planned(tensor_parallel=1, data_parallel=8, expert_parallel=True)
     assert all(room.at_once % 8 == 0 for room in plan.rooms)
