@@ -22,14 +22,15 @@ _STACK = {
     "lm_head": "#BDB2D0",
     "vision": "#CC79A7",
     "mtp": "#882255",
+    "other weights": "#888888",
     "other": "#888888",
     "reserve (estimate)": "#E69F00",
     "reserve": "#E69F00",
     "KV cache": "#009E73",
     "not given to vLLM": "#DDDDDD",
 }
-# Uses smaller than this part of the GPU are drawn together.
-_LEAST = 0.004
+# Weights smaller than this part of the GPU are drawn together.
+_LEAST = 0.012
 _LOADS = [share / 100 for share in (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 60, 70, 80, 90, 97)]
 
 
@@ -52,7 +53,8 @@ def draw(path: Path, plan: Plan, costs: CostModel, load: Load) -> None:
     deployment = plan.deployment
     figure.suptitle(
         f"{deployment.model_name}, {deployment.weights} weights, {deployment.kv_dtype} KV cache, on "
-        f"{deployment.hardware.name} (TP {deployment.tensor_parallel}, DP {deployment.data_parallel})",
+        f"{deployment.hardware.name} (TP {deployment.tensor_parallel}, DP {deployment.data_parallel}"
+        f"{', EP' if deployment.expert_parallel else ''})",
         fontsize=12,
     )
     _draw_rooms(left, plan)
@@ -75,25 +77,26 @@ def _draw_rooms(axes: Any, plan: Plan) -> None:
     most = layout.max_num_seqs * replicas
     fit = [layout.requests(int(length)) * replicas for length in lengths]
     axes.plot(lengths, fit, color=_BLUE, lw=1.2, ls="--", label="what the KV cache holds")
-    axes.plot(lengths, [min(each, most) for each in fit], color=_BLUE, lw=2.4, label="and max_num_seqs allows")
+    axes.plot(lengths, [min(each, most) for each in fit], color=_BLUE, lw=2.4, label="what runs at once")
     axes.axhline(most, color="grey", lw=0.8)
-    axes.text(lengths[0], most * 1.05, f"max_num_seqs, {most:,} in all", color="grey", fontsize=9, va="bottom")
+    axes.text(deployment.context, most * 1.04, f"max_num_seqs: {most:,} in all", color="grey", fontsize=9, ha="right")
     for name, tokens in REQUEST_LENGTHS:
         at_once = min(layout.requests(tokens) * replicas, most)
         if tokens <= deployment.context and at_once:
             axes.plot(tokens, at_once, "o", color=_BLUE)
             axes.annotate(
-                f"{name}: {at_once:,}", (tokens, at_once), (-6, -12), textcoords="offset points", fontsize=9, ha="right"
+                f"{name}: {at_once:,}", (tokens, at_once), (-4, -14), textcoords="offset points", fontsize=9, ha="right"
             )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=max(0.5, min(fit) / 3))
+    axes.set_xlim(left=lengths[0] / 4)
+    axes.set_ylim(max(0.5, min(fit) / 4), max(most, max(fit)) * 2)
     axes.set_xlabel("tokens of a request, prompt and answer")
     axes.set_ylabel("requests, all replicas")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1024:g}K" if value >= 1024 else f"{value:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper right", fontsize=9)
+    axes.legend(loc="lower left", fontsize=9)
 
 
 def _draw_memory(axes: Any, plan: Plan) -> None:
@@ -103,7 +106,7 @@ def _draw_memory(axes: Any, plan: Plan) -> None:
     small = sum(size for _, size in parts if size < _LEAST * memory.total)
     parts = [(name, size) for name, size in parts if size >= _LEAST * memory.total]
     if small:
-        parts.append(("other", small))
+        parts.append(("other weights", small))
     parts.append(("reserve (estimate)" if memory.reserve.estimated else "reserve", memory.reserve.total))
     if memory.kv > 0:
         parts.append(("KV cache", memory.kv))
@@ -153,9 +156,11 @@ def _draw_costs(axes: Any, plan: Plan, costs: CostModel, load: Load) -> None:
     hosted = HOSTED[-1]
     for price, colour in ((hosted.output, _VERMILION), (hosted.input, _BLUE), (hosted.cached, _GREEN)):
         axes.axhline(price, color=colour, lw=1, ls=":")
-        axes.text(rates[0], price, f"{hosted.name}: ${price:g}", color=colour, fontsize=8, va="bottom")
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        axes.text(rates[0], price, f"{hosted.name}: ${price:g}", color=colour, fontsize=8, va="center", bbox=box)
     axes.axvline(most, color="grey", lw=0.8)
-    axes.text(most * 0.97, axes.get_ylim()[1], "full", rotation=90, ha="right", va="top", color="grey", fontsize=9)
+    place = {"transform": axes.get_xaxis_transform(), "ha": "right", "va": "bottom"}
+    axes.text(most * 0.97, 0.03, "full", rotation=90, color="grey", fontsize=9, **place)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

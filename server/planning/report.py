@@ -69,8 +69,8 @@ def _show_weights(console: Console, plan: Plan) -> None:
         counts[tensor.component] = counts.get(tensor.component, 0) + tensor.parameters
     weights = plan.memory.weights
     table = _table("Weights", "component", "parameters", "per GPU")
-    for name, size in sorted(weights.by_component.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{counts[name]:,}", gib(size))
+    for component, size in sorted(weights.by_component.items(), key=lambda item: -item[1]):
+        table.add_row(component, f"{counts[component]:,}", gib(size))
     left_out = [name for name in counts if name not in weights.by_component]
     ends = ("embeddings", "vision", "lm_head", "mtp") if plan.deployment.pipeline_parallel > 1 else ()
     for name in left_out:
