@@ -39,8 +39,6 @@ def layouts() -> Iterator[Ask]:
         def ask(question: LayoutQuestion) -> KvLayout:
             try:
                 return pool.submit(_answer, question).result()
-            except ValueError as error:
-                raise LayoutFailed(_first_reason(str(error))) from error
             except BrokenProcessPool as error:
                 raise LayoutFailed("the process that asks vLLM ended; is there enough memory?") from error
 
@@ -61,7 +59,11 @@ def _warm_up() -> None:
 def _answer(question: LayoutQuestion) -> KvLayout:
     from server.engine import kv_layout_worker
 
-    return kv_layout_worker.layout(question)
+    try:
+        return kv_layout_worker.layout(question)
+    except (ValueError, AssertionError, NotImplementedError) as error:
+        # Turned into words here: what vLLM raises cannot always be sent to another process.
+        raise LayoutFailed(_first_reason(str(error))) from None
 
 
 def _first_reason(text: str) -> str:

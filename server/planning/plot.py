@@ -128,7 +128,7 @@ def _draw_memory(axes: Any, plan: Plan) -> None:
             (0.42, height),
             fontsize=9,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": "grey", "lw": 0.6},
+            arrowprops={"arrowstyle": "-", "color": "grey", "lw": 0.6, "relpos": (0, 0.5)},
         )
     axes.axhline(memory.total / GIB, color="black", lw=1)
     axes.text(-0.34, memory.total / GIB, f"{memory.total / GIB:.1f} GiB ", fontsize=9, va="bottom")
@@ -157,10 +157,10 @@ def _draw_costs(axes: Any, plan: Plan, costs: CostModel, load: Load) -> None:
     for price, colour in ((hosted.output, _VERMILION), (hosted.input, _BLUE), (hosted.cached, _GREEN)):
         axes.axhline(price, color=colour, lw=1, ls=":")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        axes.text(rates[0], price, f"{hosted.name}: ${price:g}", color=colour, fontsize=8, va="center", bbox=box)
+        axes.text(rates[0], price, f"${price:g}", color=colour, fontsize=8, va="center", bbox=box)
     axes.axvline(most, color="grey", lw=0.8)
     place = {"transform": axes.get_xaxis_transform(), "ha": "right", "va": "bottom"}
-    axes.text(most * 0.97, 0.03, "full", rotation=90, color="grey", fontsize=9, **place)
+    axes.text(most * 0.97, 0.5, "full", rotation=90, color="grey", fontsize=9, **place)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -172,4 +172,9 @@ def _draw_costs(axes: Any, plan: Plan, costs: CostModel, load: Load) -> None:
     )
     axes.set_ylabel("US dollars per million tokens")
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper right", fontsize=9, title=f"at ${costs.price_per_gpu_hour:g} per GPU-hour", title_fontsize=9)
+    axes.legend(
+        loc="upper right",
+        fontsize=9,
+        title=f"at ${costs.price_per_gpu_hour:g} per GPU-hour;\ndotted: {hosted.name}",
+        title_fontsize=9,
+    )

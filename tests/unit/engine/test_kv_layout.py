@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+import pydantic.dataclasses
 import pytest
 
+from server.engine import kv_layout, kv_layout_worker
 from server.engine.kv_layout import LayoutFailed, layouts
 from server.planning.deployment import Deployment
 from server.planning.layout import KvLayout, LayoutQuestion
@@ -131,6 +134,22 @@ def test_weights_are_those_of_vllms_own_layers(built: dict[Case, Built]) -> None
         for component, size in built[case].weights.items():
             # What vLLM keeps beside the checkpoint's parameters (scales of the KV cache, for one) is a few bytes.
             assert ours[component] == pytest.approx(size, rel=1e-5, abs=4096), (case, component)
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    size: int
+    nested: object = None
+
+    def __post_init__(self) -> None:
+        raise ValueError("size must be even, as vLLM would say")
+
+
+def test_what_vllm_refuses_is_put_into_words_that_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_layout_worker, "layout", lambda question: Checked(3, nested=lambda: None))
+    with pytest.raises(LayoutFailed) as refused:
+        kv_layout._answer(CASES[0].question)
+    assert str(pickle.loads(pickle.dumps(refused.value))) == "size must be even, as vLLM would say"
 
 
 def test_a_context_too_long_for_the_memory_says_how_long_one_may_be() -> None:
