@@ -79,6 +79,11 @@ HOSTED = (
 )
 
 
+def hosted(model_name: str) -> tuple[HostedPrice, ...]:
+    """Public prices of the model of that name; none are known of its siblings."""
+    return HOSTED if model_name.startswith("qwen3.5-397b") else ()
+
+
 @dataclass(frozen=True)
 class CostModel:
     """A deployment's speed as expected, not as bounded: parts of the ceilings, steps no shorter than layers take."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from server.planning.costs import HOSTED, CostModel, Load
+from server.planning.costs import CostModel, Load, hosted
 from server.planning.hardware import GIB
 from server.planning.plan import REQUEST_LENGTHS, Plan
 
@@ -153,8 +153,13 @@ def _draw_costs(axes: Any, plan: Plan, costs: CostModel, load: Load) -> None:
     axes.plot(rates, [cost.output for cost in found], color=_VERMILION, lw=2.4, label="output")
     axes.plot(rates, [cost.input for cost in found], color=_BLUE, lw=2.4, label="input, computed")
     axes.plot(rates, [cost.cached for cost in found], color=_GREEN, lw=2.4, label="input, cached")
-    hosted = HOSTED[-1]
-    for price, colour in ((hosted.output, _VERMILION), (hosted.input, _BLUE), (hosted.cached, _GREEN)):
+    title = f"at ${costs.price_per_gpu_hour:g} per GPU-hour"
+    lines: list[tuple[float, str]] = []
+    if prices := hosted(plan.deployment.model_name):
+        public = prices[-1]
+        title += f";\ndotted: {public.name}"
+        lines = [(public.output, _VERMILION), (public.input, _BLUE), (public.cached, _GREEN)]
+    for price, colour in lines:
         axes.axhline(price, color=colour, lw=1, ls=":")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
         axes.text(rates[0], price, f"${price:g}", color=colour, fontsize=8, va="center", bbox=box)
@@ -172,9 +177,4 @@ def _draw_costs(axes: Any, plan: Plan, costs: CostModel, load: Load) -> None:
     )
     axes.set_ylabel("US dollars per million tokens")
     axes.grid(alpha=0.25)
-    axes.legend(
-        loc="upper right",
-        fontsize=9,
-        title=f"at ${costs.price_per_gpu_hour:g} per GPU-hour;\ndotted: {hosted.name}",
-        title_fontsize=9,
-    )
+    axes.legend(loc="upper right", fontsize=9, title=title, title_fontsize=9)

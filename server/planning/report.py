@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from server.planning.costs import HOSTED, Cost, CostModel, Load
+from server.planning.costs import Cost, CostModel, Load, hosted
 from server.planning.nearest import Nearest
 from server.planning.plan import CEILING_CONTEXT, Plan
 
@@ -139,7 +139,7 @@ def _show_ceilings(console: Console, plan: Plan) -> None:
     for row in plan.decode:
         table.add_row(
             f"{row.sequences:g}",
-            f"{row.experts_read:.0%}",
+            f"{row.experts_read:.0%}" if plan.shapes.experts else "-",
             row.step.bound,
             f"{row.step.seconds * 1e3:.2f} ms",
             f"{row.tokens_per_second_per_sequence:,.0f}",
@@ -162,7 +162,7 @@ def _show_ceilings(console: Console, plan: Plan) -> None:
 def _show_cost(console: Console, model: CostModel, cost: Cost | None, load: Load, gpus: int) -> None:
     console.print(
         f"Expected cost at {load.requests_per_second:.2f} requests/s of {load.input_tokens:,} input tokens "
-        f"({load.cached_share:.0%} cached) and {load.output_tokens:,} output tokens, {gpus} GPUs at "
+        f"({load.cached_share:.0%} cached) and {load.output_tokens:,} output tokens, {gpus} GPU{'s' * (gpus > 1)} at "
         f"${model.price_per_gpu_hour:.2f} an hour; decode at {model.decode_efficiency:.0%} and prefill at "
         f"{model.prefill_efficiency:.0%} of the ceilings:",
         style="bold",
@@ -174,7 +174,7 @@ def _show_cost(console: Console, model: CostModel, cost: Cost | None, load: Load
         return
     table = _table("US dollars per million tokens", "", "input", "cached", "output")
     table.add_row("this deployment", f"{cost.input:.3f}", f"{cost.cached:.4f}", f"{cost.output:.3f}", style="bold")
-    for price in HOSTED:
+    for price in hosted(model.roofline.deployment.model_name):
         table.add_row(price.name, f"{price.input:.3f}", f"{price.cached:.4f}", f"{price.output:.3f}")
     console.print(table)
     console.print(
@@ -241,5 +241,5 @@ def as_json(plan: Plan, near: Sequence[Nearest], costs: CostModel | None, cost: 
             "decode_efficiency": costs.decode_efficiency,
             "prefill_efficiency": costs.prefill_efficiency,
         },
-        "hosted_prices": [asdict(price) for price in HOSTED],
+        "hosted_prices": [asdict(price) for price in hosted(deployment["model_name"])],
     }

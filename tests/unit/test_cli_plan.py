@@ -91,6 +91,7 @@ def test_a_folder_is_a_model(tmp_path: Path) -> None:
     found = as_json("--hardware", "H100", "--model", str(tmp_path))
     assert found["deployment"]["weights"] == "fp8"
     assert 35e9 < found["parameters"] < 37e9
+    assert found["hosted_prices"] == [], "those known are of another model"
 
 
 REFUSED = [
@@ -162,6 +163,7 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     for name, arguments in (
         ("fits", ("--profile", "qwen3.5-397b-8xh200-fp8")),
         ("not", ("--hardware", "8xH100", *MODEL, "--weights", "bf16")),
+        ("dense", ("--hardware", "H100", "--model", "qwen3.5-9b")),
     ):
         plan(*arguments, "--plot", str(tmp_path / f"{name}.png"))
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
