@@ -1,6 +1,6 @@
 """Asks vLLM, in a process of its own, how it would lay out a deployment's KV cache.
 
-Importing vLLM takes about 14 s, and standing in for GPUs spoils a process for anything else; so one child answers all
+Importing vLLM takes some 10 s, and standing in for GPUs spoils a process for anything else; so one child answers all
 questions of a plan.
 """
 
