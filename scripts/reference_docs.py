@@ -1,6 +1,6 @@
-"""Writes docs/reference.md: settings, routes and metrics, read from the code. A test fails when it is out of date.
+"""Writes docs/reference.md (settings, routes, metrics) and the table in docs/profiles.md, read from code and profiles.
 
-python scripts/reference_docs.py           # writes it
+python scripts/reference_docs.py           # writes them; a test fails when they are out of date
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from server.dialects.completion_request import CompletionRequest
 from server.dialects.decisions import Decision
 from server.dialects.tokenize_request import DetokenizeRequest, TokenizeChatRequest, TokenizeTextRequest
 from server.engine.startup_phases import StartupPhases
-from server.settings import Settings
+from server.profile_files import profiles
+from server.settings import Settings, load
 from server.telemetry import admission_metrics, metrics
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
+PROFILES = TARGET.with_name("profiles.md")
+_TABLE_BEGINS, _TABLE_ENDS = "<!-- profiles -->", "<!-- /profiles -->"
 
 HEAD = """# Reference
 
@@ -63,6 +66,46 @@ def render() -> str:
     parts += ["`POST /tokenize` with a conversation takes every field of a chat request, and"]
     parts += [_fields(TokenizeChatRequest, beside=ChatRequest), "`POST /detokenize`:", _fields(DetokenizeRequest)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def with_profiles(document: str) -> str:
+    """docs/profiles.md with its table made anew."""
+    head, _, rest = document.partition(_TABLE_BEGINS)
+    _, _, tail = rest.partition(_TABLE_ENDS)
+    return f"{head}{_TABLE_BEGINS}\n{_profiles()}\n{_TABLE_ENDS}{tail}"
+
+
+def _profiles() -> str:
+    rows = [("profile", "hardware", "weights", "parallel", "KV cache", "context", "for")]
+    for name in sorted(profiles()):
+        settings = load(name)
+        hardware, engine = settings.hardware, settings.engine
+        nodes = f"{hardware.nodes} nodes of " if hardware.nodes > 1 else ""
+        machine = (
+            f"{nodes}{hardware.gpus_per_node}x {hardware.gpu}"
+            if hardware.gpu
+            else "CPU"
+            if settings.model.max_model_len
+            else "any"
+        )
+        sizes = [
+            f"{short} {engine[argument]}"
+            for short, argument in (
+                ("DP", "data_parallel_size"),
+                ("TP", "tensor_parallel_size"),
+                ("PP", "pipeline_parallel_size"),
+            )
+            if engine.get(argument, 1) > 1
+        ]
+        sizes += ["EP"] if engine.get("enable_expert_parallel") else []
+        sizes += (
+            [f"MTP {engine['speculative_config']['num_speculative_tokens']}"] if "speculative_config" in engine else []
+        )
+        length = f"{settings.model.max_model_len:,}" if settings.model.max_model_len else "the model's"
+        cache = "FP8" if engine.get("kv_cache_dtype") == "fp8" else "BF16"
+        weights = settings.weights.precision if settings.weights.shapes else ""
+        rows.append((f"`{name}`", machine, weights, ", ".join(sizes) or "no", cache, length, settings.description))
+    return _table(rows)
 
 
 def _settings() -> str:
@@ -198,3 +241,4 @@ def _table(rows: list[tuple[str, ...]], head: tuple[str, ...] | None = None) -> 
 
 if __name__ == "__main__":
     TARGET.write_text(render(), encoding="utf-8")
+    PROFILES.write_text(with_profiles(PROFILES.read_text(encoding="utf-8")), encoding="utf-8")

@@ -17,6 +17,7 @@ from server.admission.quota_redis import RedisStore
 from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile
 from server.admission.tenants import TenantDirectory
+from server.admission_settings import AdmissionSettings
 from server.api import chat, completions, health, models, tokenizer, version
 from server.api.auth import check_policies
 from server.api.document import FAILURES, describe
@@ -36,7 +37,7 @@ from server.generation.ports import Engine
 from server.media.fetch import Fetcher, FetchPolicy
 from server.media.images import MediaDecoder
 from server.media.videos import VideoDecoder, VideoLimits
-from server.settings import AdmissionSettings, SamplingSettings, Settings
+from server.settings import SamplingSettings, Settings
 from server.telemetry.metrics import IN_FLIGHT, REQUESTS
 
 

@@ -7,15 +7,17 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 import server
-from server.settings import ProfileError, Settings, load, profiles
+from server.cli_plan import plan
+from server.cli_profiles import EXIT_USAGE, load_or_exit, profiles_app
+from server.launch import check_node
+from server.settings import Settings
 from server.telemetry.logs import configure_logs
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=server.__doc__)
-
-EXIT_USAGE = 2
+app.add_typer(profiles_app, name="profiles")
+app.command()(plan)
 
 
 @app.command()
@@ -33,6 +35,11 @@ def serve(
     ] = None,
     tenants: Annotated[str | None, typer.Option(help="File of the tenants and their API keys.")] = None,
     log_format: Annotated[str | None, typer.Option(help="`console` or `json`.")] = None,
+    node_rank: Annotated[
+        int | None, typer.Option(help="This machine among a profile's nodes; above 0 it runs workers and no API.")
+    ] = None,
+    master_addr: Annotated[str | None, typer.Option(help="Address of node 0, as the other nodes reach it.")] = None,
+    executor: Annotated[str | None, typer.Option(help="`mp`, vLLM's own processes, or `ray`.")] = None,
 ) -> None:
     """Serves a model. Without options: the embedded reference checkpoint on port 8000."""
     settings = _settings(
@@ -43,23 +50,28 @@ def serve(
             "server": {"host": host, "port": port, "admin_port": admin_port},
             "tenants": {"file": tenants},
             "log": {"format": log_format},
+            "node": {"rank": node_rank, "master_addr": master_addr},
+            "engine": {"distributed_executor_backend": executor},
         },
     )
+    try:
+        check_node(settings)
+    except ValueError as error:
+        typer.echo(f"qwend: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from error
     configure_logs(settings.log.level, settings.log.format)
-    from server.daemon import run
+    if settings.node.rank > 0:
+        from server.engine.headless import run_workers
 
-    code = run(settings)
+        code = run_workers(settings)
+    else:
+        from server.daemon import run
+
+        code = run(settings)
     # vLLM leaves threads behind that would hold up, or fail in, the interpreter's own ending.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-@app.command(name="profiles")
-def list_profiles() -> None:
-    """Lists the profiles that `qwend serve --profile` knows."""
-    for profile_name, path in sorted(profiles().items()):
-        typer.echo(f"{profile_name}\t{path}")
 
 
 @app.command()
@@ -74,15 +86,7 @@ def _settings(profile: str, flags: dict[str, dict[str, Any]]) -> Settings:
         for section, all_values in flags.items()
         if (values := {key: value for key, value in all_values.items() if value is not None})
     }
-    try:
-        return load(profile, given)
-    except ProfileError as error:
-        typer.echo(f"qwend: {error}", err=True)
-    except ValidationError as error:
-        for each in error.errors(include_url=False):
-            place = ".".join(map(str, each["loc"]))
-            typer.echo(f"qwend: setting {place}: {each['msg']}", err=True)
-    raise typer.Exit(EXIT_USAGE)
+    return load_or_exit(profile, given)
 
 
 def main() -> None:

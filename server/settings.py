@@ -1,28 +1,32 @@
 """One typed tree of settings: profile file < environment < flags.
 
-A profile is a YAML file in `config/profiles/`. Any setting can be overridden by an environment variable: QWEND_, then
-the path with two underscores between its parts, such as QWEND_SERVER__PORT=9000. Flags of `qwend serve` win.
+A profile is a YAML file in `config/profiles/`; see `docs/profiles.md`. Any setting can be overridden by an environment
+variable: QWEND_, then the path with two underscores between its parts, such as QWEND_SERVER__PORT=9000. Flags of
+`qwend serve` win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import inspect
+import os
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from server.admission_settings import AdmissionSettings
+from server.deployment_settings import HardwareSettings, NodeSettings, PriceSettings, WeightsSettings
+from server.engine_argument_names import engine_argument_names
+from server.profile_files import Profile, ProfileError, mistakes, read_profile, suggestion
+from server.section import Section
 
 EMBEDDED = "embedded"
 """The model path that means the reference checkpoint inside this package."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Which weights are served, and under what name."""
 
     path: str = Field(EMBEDDED, description="Checkpoint folder or hub id; `embedded` is the reference checkpoint.")
@@ -38,7 +42,7 @@ class ModelSettings(_Section):
         return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
 
 
-class SamplingSettings(_Section):
+class SamplingSettings(Section):
     """Sampling that a request gets when it does not say."""
 
     temperature: float | None = Field(None, ge=0, le=2, description="0 draws the most likely token.")
@@ -49,7 +53,7 @@ class SamplingSettings(_Section):
     repetition_penalty: float | None = Field(None, gt=0, le=10, description="Against repetition; 1 is none.")
 
 
-class GenerationSettings(_Section):
+class GenerationSettings(Section):
     """Defaults of an answer."""
 
     thinking: bool = Field(True, description="Whether the model thinks when the request does not say.")
@@ -64,7 +68,7 @@ class GenerationSettings(_Section):
     sampling_direct: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking off.")
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """Bounds on what one request may bring."""
 
     body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body in bytes.")
@@ -106,7 +110,7 @@ class LimitSettings(_Section):
     )
 
 
-class DetailSettings(_Section):
+class DetailSettings(Section):
     """To how many pixels an image is made smaller by its `detail`; Qwen3.5 spends one token on 32x32 pixels."""
 
     low: int = Field(262_144, ge=1, description="Pixels of an image with `detail` low: 512x512, some 256 tokens.")
@@ -114,7 +118,7 @@ class DetailSettings(_Section):
     high: int = Field(16_777_216, ge=1, description="Pixels of an image with `detail` high.")
 
 
-class VideoSettings(_Section):
+class VideoSettings(Section):
     """How videos are sampled and decoded; the first two are what Qwen3.5 was trained with."""
 
     fps: float = Field(2.0, gt=0, le=60, description="Frames that are sampled from each second.")
@@ -130,7 +134,7 @@ class VideoSettings(_Section):
     decode_at_once: int = Field(2, ge=1, description="Most videos decoded at a time, each in a process of its own.")
 
 
-class MediaSettings(_Section):
+class MediaSettings(Section):
     """Whether and how images and videos are fetched from http(s) addresses, and how large the model sees them."""
 
     fetch: Literal["off", "hosts", "public"] = Field(
@@ -167,7 +171,7 @@ class MediaSettings(_Section):
         return self
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where the daemon listens and how it ends."""
 
     host: str = Field(
@@ -187,7 +191,7 @@ class ServerSettings(_Section):
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
 
 
-class TenantSettings(_Section):
+class TenantSettings(Section):
     """Who may ask."""
 
     file: str | None = Field(
@@ -195,7 +199,7 @@ class TenantSettings(_Section):
     )
 
 
-class QuotaSettings(_Section):
+class QuotaSettings(Section):
     """Where quotas are counted, and what is counted before it is known."""
 
     storage_url: SecretStr | None = Field(
@@ -215,74 +219,7 @@ class QuotaSettings(_Section):
         return url
 
 
-class ClassSettings(_Section):
-    """One priority class."""
-
-    ttft_seconds: float | None = Field(None, gt=0, description="Objective for the first token; none waits without end.")
-    total_seconds: float | None = Field(None, gt=0, description="Objective for the whole answer.")
-    share: float = Field(
-        1.0, gt=0, le=1, description="How full the engine may be for this class to enter, while higher ones come."
-    )
-    ageing_seconds: float | None = Field(
-        None, gt=0, description="After how long without service a tenant's oldest request moves up one class."
-    )
-
-
-class ClassesSettings(_Section):
-    """The priority classes, in the order they are served."""
-
-    interactive: ClassSettings = ClassSettings(ttft_seconds=10.0)
-    standard: ClassSettings = ClassSettings(ttft_seconds=30.0, share=0.95, ageing_seconds=10.0)
-    batch: ClassSettings = ClassSettings(ttft_seconds=3600.0, share=0.8, ageing_seconds=300.0)
-
-    @field_validator("interactive")
-    @classmethod
-    def _none_is_above(cls, interactive: ClassSettings) -> ClassSettings:
-        if interactive.ageing_seconds is not None:
-            raise ValueError("`ageing_seconds` has no effect here: no class is above this one")
-        return interactive
-
-    @field_validator("standard", "batch")
-    @classmethod
-    def _all_age(cls, settings: ClassSettings) -> ClassSettings:
-        if settings.ageing_seconds is None:
-            raise ValueError("`ageing_seconds` is needed: without it a request could wait forever")
-        return settings
-
-
-class AdmissionSettings(_Section):
-    """Who runs, when; see `docs/admission.md`."""
-
-    enabled: bool = Field(True, description="Without it every request goes straight to the engine.")
-    classes: ClassesSettings = ClassesSettings()
-    overload_status: Literal[429, 503] = Field(503, description="HTTP status of a refusal for our own overload.")
-    max_waiting: int = Field(2048, ge=1, description="Most requests that wait or are being rendered.")
-    static_waiting: int = Field(
-        512, ge=1, description="The same while forecasts have been too wrong to refuse anybody by."
-    )
-    bypasses: int = Field(8, ge=0, description="Most requests that pass one that does not fit yet.")
-    prefill_seconds: float = Field(
-        2.0, gt=0, description="Prompt tokens on their way at once, as the time that the engine computes them in."
-    )
-    long_tokens: int = Field(16_384, ge=1, description="From how many tokens to compute a prompt is long.")
-    long_share: float = Field(0.5, gt=0, lt=1, description="Part of the prefill that long prompts may take.")
-    tenant_share: float = Field(
-        0.85,
-        gt=0,
-        le=1,
-        description="How full the room may be for a tenant far beyond its fair part of it while others come too.",
-    )
-    itl_seconds: float = Field(0.15, gt=0, description="Mean time of a step above which fewer requests run at once.")
-    kv_share: float = Field(0.97, gt=0, le=1, description="Part of the KV cache that predicted peaks may fill.")
-    stale_seconds: float = Field(
-        5.0, gt=0, description="After how long without a step of a busy engine nobody is let in."
-    )
-    stops_at_once: int = Field(2, ge=0, description="Most batch requests stopped at a time to make room; 0 stops none.")
-    stop_grace_seconds: float = Field(0.5, ge=0, description="Time between such stops.")
-    longest_retry_seconds: float = Field(60.0, ge=1, le=60, description="Longest `Retry-After`.")
-
-
-class LogSettings(_Section):
+class LogSettings(Section):
     """What is logged and how."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of our own log lines.")
@@ -304,9 +241,19 @@ class Settings(BaseSettings):
     )
 
     profile: str = Field("", description="Name of the profile that these settings came from; set by the loader.")
+    extends: str | None = Field(None, description="The profile that this one starts from; only in a profile's file.")
+    description: str = Field("", description="What the profile is for, in one line.")
+    hardware: HardwareSettings = HardwareSettings()
+    weights: WeightsSettings = WeightsSettings()
     model: ModelSettings = ModelSettings()
-    engine: dict[str, Any] = Field({}, description="Arguments of vLLM's AsyncEngineArgs, by their Python names.")
+    engine: dict[str, Any] = Field(
+        {}, description="Arguments of vLLM's AsyncEngineArgs, by their Python names; none leaves one to vLLM."
+    )
     engine_environment: dict[str, str] = Field({}, description="Environment variables for the engine's processes.")
+    reasons: dict[str, str] = Field(
+        {}, description="Why an engine argument or variable is as it is; `qwend profiles show` prints it."
+    )
+    node: NodeSettings = NodeSettings()
     generation: GenerationSettings = GenerationSettings()
     limits: LimitSettings = LimitSettings()
     media: MediaSettings = MediaSettings()
@@ -314,13 +261,27 @@ class Settings(BaseSettings):
     tenants: TenantSettings = TenantSettings()
     quotas: QuotaSettings = QuotaSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    prices: PriceSettings = PriceSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("engine")
     @classmethod
     def _read_scalars(cls, engine: dict[str, Any]) -> dict[str, Any]:
         """Numbers and booleans from the environment arrive as text; they mean what they would in a profile."""
-        return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in engine.items()}
+        return {
+            name: cls._read_scalars(value)
+            if isinstance(value, dict)
+            else yaml.safe_load(value)
+            if isinstance(value, str)
+            else value
+            for name, value in engine.items()
+        }
+
+    @field_validator("engine_environment")
+    @classmethod
+    def _in_capitals(cls, environment: dict[str, str]) -> dict[str, str]:
+        """Names that come out of our own environment have lost them, and stand after the profile's."""
+        return {name.upper(): value for name, value in environment.items()}
 
     @classmethod
     def settings_customise_sources(
@@ -341,42 +302,89 @@ class Settings(BaseSettings):
         )
 
 
-class ProfileError(ValueError):
-    """A profile cannot be found or read."""
-
-
 def load(profile: str, flags: Mapping[str, Any] | None = None) -> Settings:
     """Settings from a profile's name or file, the environment and `flags` (nested like the tree).
 
-    Raises ProfileError when the profile cannot be read and pydantic's ValidationError when a value is wrong.
+    Raises ProfileError, with a line for each mistake that names the file, variable or flag, the key and what was
+    probably meant.
     """
-    path = find_profile(profile)
+    found = read_profile(profile, known_keys)
+    wrong = [*_environment_mistakes(), *_needless_reasons(found)]
+    if wrong:
+        raise ProfileError("\n".join(wrong))
+    profile_values = {**found.values, "profile": found.name, "reasons": _reasons(found, flags or {})}
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ProfileError(f"cannot read profile {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ProfileError(f"profile {path} is not a mapping of settings")
-    return Settings(_profile={**values, "profile": path.stem}, **dict(flags or {}))  # type: ignore[call-arg]
+        return Settings(_profile=profile_values, **dict(flags or {}))  # type: ignore[call-arg]
+    except ValidationError as error:
+        lines = [_told(each["loc"], each["msg"], found, flags or {}) for each in error.errors(include_url=False)]
+        raise ProfileError("\n".join(lines)) from error
 
 
-def find_profile(name: str) -> Path:
-    """The file of a profile given by path or by name. Raises ProfileError that lists the known names."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        if path.is_file():
-            return path
-        raise ProfileError(f"there is no profile file {name}")
-    known = profiles()
-    if name not in known:
-        raise ProfileError(f"there is no profile {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
-    return known[name]
+def known_keys(path: tuple[str, ...]) -> Collection[str] | None:
+    """The keys that the settings have at `path`, below `engine` those of the installed vLLM; None where any may be."""
+    section: type[BaseModel] = Settings
+    for depth, key in enumerate(path):
+        inner = section.model_fields[key].annotation
+        if not (inspect.isclass(inner) and issubclass(inner, BaseModel)):
+            return engine_argument_names() or None if path[: depth + 1] == ("engine",) == path else None
+        section = inner
+    return [name for name in section.model_fields if name != "profile"]
 
 
-def profiles() -> dict[str, Path]:
-    """Every profile that ships with the daemon, by name."""
-    package = Path(__file__).parent
-    for folder in (package / "_config" / "profiles", package.parent / "config" / "profiles"):
-        if folder.is_dir():
-            return {path.stem: path for path in folder.glob("*.yaml")}
-    return {}
+_PREFIX, _BETWEEN = "QWEND_", "__"
+
+
+def _environment_mistakes() -> Iterator[str]:
+    """Variables that are meant for the settings, to tell by the two underscores, and name none."""
+    for variable in sorted(os.environ):
+        if variable.startswith(_PREFIX) and _BETWEEN in variable:
+            path = tuple(variable.removeprefix(_PREFIX).lower().split(_BETWEEN))
+            nested: Any = None
+            for key in reversed(path):
+                nested = {key: nested}
+            yield from (f"environment variable {variable}: {mistake}" for mistake in mistakes(nested, known_keys))
+
+
+def _reasons(found: Profile, flags: Mapping[str, Any]) -> dict[str, str]:
+    """The profile's reasons, without those of values that were replaced where no reason was given."""
+    reasons = dict(found.values.get("reasons") or {})
+    for section in ("engine", "engine_environment"):
+        for name in found.values.get(section) or {}:
+            chosen, explained = found.source((section, name)), found.source(("reasons", name))
+            if chosen != explained and chosen is not None:
+                files = [file for file, _ in found.files]
+                if explained is None or files.index(chosen) < files.index(explained):
+                    reasons[name] = f"Set in {chosen}, which gives no reason."
+    for name in flags.get("engine", {}):
+        reasons[name] = "Set on the command line."
+    for variable in os.environ:
+        section, _, name = variable.removeprefix(_PREFIX).partition(_BETWEEN)
+        if variable.startswith(_PREFIX) and section in ("ENGINE", "ENGINE_ENVIRONMENT"):
+            name = name.partition(_BETWEEN)[0]  # a part of an argument that is a mapping
+            reasons[name.lower() if section == "ENGINE" else name] = f"Set by the environment variable {variable}."
+    return reasons
+
+
+def _needless_reasons(found: Profile) -> Iterator[str]:
+    """A reason of nothing is a misspelt one."""
+    set_here = {*(found.values.get("engine") or {}), *(found.values.get("engine_environment") or {})}
+    for name in found.values.get("reasons") or {}:
+        if name not in set_here:
+            nearest = suggestion(name, set_here, ("reasons",))
+            yield f"{found.source(('reasons', name))}: `reasons.{name}` explains nothing{nearest}"
+
+
+def _told(place: tuple[int | str, ...], message: str, found: Profile, flags: Mapping[str, Any]) -> str:
+    """One line about a wrong value: where it was set, the setting, what is wrong."""
+    path = tuple(map(str, place))
+    variable = _PREFIX + _BETWEEN.join(path).upper()
+    given: Any = flags
+    for key in path:
+        given = given.get(key) if isinstance(given, Mapping) else None
+    if given is not None:
+        origin = "command line"
+    elif variable in os.environ:
+        origin = f"environment variable {variable}"
+    else:
+        origin = str(next((file for end in range(len(path), 0, -1) if (file := found.source(path[:end]))), "settings"))
+    return f"{origin}: `{'.'.join(path)}`: {message}"

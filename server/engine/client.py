@@ -12,6 +12,7 @@ from server.engine.child_processes import prepare_children
 from server.engine.failures import translate
 from server.engine.logprobs import token_logprobs
 from server.engine.media_connector import ready, register
+from server.engine.nested_configs import with_configs
 from server.engine.order_parameters import OrderParameters
 from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
@@ -299,22 +300,12 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener])
     from vllm.v1.engine.async_llm import AsyncLLM
 
     register()
-    config = AsyncEngineArgs(**_with_configs(engine_arguments(settings))).create_engine_config()
+    config = AsyncEngineArgs(**with_configs(engine_arguments(settings))).create_engine_config()
     phases.enter("engine process")
     llm = AsyncLLM.from_vllm_config(config, stat_loggers=[step_reporter(listeners)])
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     return llm
-
-
-def _with_configs(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with the nested configuration built that vLLM does not build from a mapping itself."""
-    from vllm.config import StructuredOutputsConfig
-
-    nested = arguments.get("structured_outputs_config")
-    if not isinstance(nested, dict):
-        return arguments
-    return {**arguments, "structured_outputs_config": StructuredOutputsConfig(**nested)}
 
 
 def _media_places(engine_input: Mapping[str, Any]) -> Mapping[int, str]:

@@ -18,14 +18,39 @@ ARROWS = {
     "generation": {"telemetry"},
     "admission": {"generation", "telemetry"},
     "media": {"generation", "telemetry"},
-    "engine": {"generation", "telemetry", "settings"},
+    "engine": {"generation", "telemetry", "settings", "planning"},  # planning for the question and the answer alone
+    "planning": {"settings"},
     "telemetry": set(),
     "reference": {"engine"},  # for torchvision_ops alone: training meets the same torchvision as serving does
-    "settings": set(),
+    "section": set(),
+    "deployment_settings": {"section"},
+    "admission_settings": {"section"},
+    "profile_files": set(),
+    "engine_argument_names": set(),
+    "settings": {
+        "section",
+        "deployment_settings",
+        "admission_settings",
+        "profile_files",
+        "engine_argument_names",
+    },
+    "launch": {"settings"},
     "welcome": set(),
-    "app": {"api", "dialects", "generation", "admission", "media", "engine", "telemetry", "settings"},
+    "app": {
+        "api",
+        "dialects",
+        "generation",
+        "admission",
+        "media",
+        "engine",
+        "telemetry",
+        "settings",
+        "admission_settings",
+    },
     "daemon": {"api", "app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
-    "cli": {"daemon", "settings", "telemetry"},
+    "cli": {"cli_plan", "cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
+    "cli_plan": {"cli_profiles", "engine", "planning"},
+    "cli_profiles": {"engine", "launch", "profile_files", "settings"},
     "__init__": set(),
 }
 
@@ -91,6 +116,8 @@ def test_imports_follow_the_arrows(path: Path) -> None:
         ("engine/new.py", "from server.api.chat import router"),
         ("telemetry/new.py", "from server.generation.errors import EngineDied"),
         ("dialects/new.py", "import server.api.chat"),
+        ("planning/new.py", "from server.engine.kv_layout import layouts"),
+        ("planning/new.py", "import vllm"),
     ],
 )
 def test_a_breach_is_seen(relative: str, source: str) -> None:

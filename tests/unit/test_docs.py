@@ -21,6 +21,12 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert written == reference_docs().render(), "run: python scripts/reference_docs.py"
 
 
+def test_the_table_of_profiles_is_what_the_files_say() -> None:
+    written = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    assert written == reference_docs().with_profiles(written), "run: python scripts/reference_docs.py"
+    assert "| `qwen3.5-397b-8xh200-fp8` | 8x H200 | fp8 | DP 8, EP | FP8 | 262,144 |" in written
+
+
 def test_the_reference_lists_the_road() -> None:
     written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     for item in ("POST /v1/chat/completions", "GET /metrics", "QWEND_SERVER__PORT", "qwend_requests_total"):
