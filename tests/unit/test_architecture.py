@@ -21,6 +21,7 @@ ARROWS = {
     "engine": {"generation", "telemetry", "settings"},
     "telemetry": set(),
     "reference": {"engine"},  # for torchvision_ops alone: training meets the same torchvision as serving does
+    "doctor": {"engine", "admission", "settings"},  # of the engine only what imports no vllm: arguments, folders
     "section": set(),
     "deployment_settings": {"section"},
     "admission_settings": {"section"},
@@ -47,7 +48,8 @@ ARROWS = {
         "admission_settings",
     },
     "daemon": {"api", "app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
-    "cli": {"cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
+    "cli": {"cli_doctor", "cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
+    "cli_doctor": {"cli_profiles", "doctor"},
     "cli_profiles": {"engine", "launch", "profile_files", "settings"},
     "__init__": set(),
 }
