@@ -125,8 +125,8 @@ def _gpu(
 def topology(count: int = 8, link: str = "NV18", links: dict[tuple[int, int], str] | None = None) -> str:
     """`nvidia-smi topo -m` of a machine with network cards, underlined heading and legend."""
     names = [f"GPU{index}" for index in range(count)]
-    heading = "\t".join(["", *names, "NIC0", "NIC1", "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"])
-    lines = [f"\x1b[4m{heading}\x1b[0m"]
+    heading = "\t".join([*names, "NIC0", "NIC1", "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"])
+    lines = [f"\t\x1b[4m{heading}\x1b[0m"]
     for row in range(count):
         cells = [
             " X " if row == column else (links or {}).get((min(row, column), max(row, column)), link)

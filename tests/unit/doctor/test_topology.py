@@ -51,7 +51,7 @@ def test_links(name: str, links: dict[tuple[int, int], str], level: Level, words
 
 
 def test_only_the_gpus_of_the_start_are_looked_at() -> None:
-    facts = LinkFacts(read_links(topology(links={(0, 7): "SYS"})))
+    facts = LinkFacts(read_links(topology(links={(0, 2): "SYS"})))
     found = check_links(facts, replace(h200(), visible="1,2,3,4"), 4)
     assert found is not None
     assert found.what == "NV18 between 6 pairs"

@@ -209,6 +209,12 @@ def test_large_files_are_read_only_when_asked(tmp_path: Path) -> None:
     assert hashed(folder, everything=True).level is Level.FAIL
 
 
+def test_small_files_are_always_read(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "m")
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  config.json\n")
+    assert hashed(folder, everything=False).level is Level.FAIL
+
+
 def test_progress_reaches_its_end(tmp_path: Path) -> None:
     folder, told = a_snapshot(tmp_path), []
     read_digests(folder, everything=True, progress=lambda done, total: told.append((done, total)))
