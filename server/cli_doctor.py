@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import server
-from server.cli_profiles import load_or_exit
+from server.cli_profiles import EXIT_USAGE, load_or_exit
 from server.doctor.findings import Level
 
 _COLOURS = {Level.OK: typer.colors.GREEN, Level.WARN: typer.colors.YELLOW, Level.FAIL: typer.colors.RED}
@@ -55,6 +55,11 @@ def doctor(
         profile or ("generic" if model else "reference-cpu"),
         {section: values for section, values in given.items() if values},
     )
+    if settings.node.rank >= settings.hardware.nodes:
+        typer.echo(
+            f"qwend: --node-rank {node_rank}: the profile's nodes are 0 to {settings.hardware.nodes - 1}", err=True
+        )
+        raise typer.Exit(EXIT_USAGE)
     start = start_of(settings)
     began = time.monotonic()
     examination = examine(start, hash_everything=hash_everything, progress=_progress())

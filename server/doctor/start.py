@@ -87,9 +87,9 @@ def start_of(settings: Settings) -> Start:
     engine, server, node = settings.engine, settings.server, settings.node
     nodes = settings.hardware.nodes
     data_parallel = int(engine.get("data_parallel_size") or 1)
-    kv_cache = engine.get("kv_cache_memory_bytes")
     # As the engine sets it: a variable that the operator has set already is left alone.
     environment = {**engine_environment(settings), **os.environ}
+    kv_cache = engine.get("kv_cache_memory_bytes") or _gib(environment.get("VLLM_CPU_KVCACHE_SPACE"))
     first = node.rank == 0
     ports: tuple[int, ...] = ()
     if nodes > 1 and first:
@@ -135,6 +135,10 @@ def _hardware(settings: Settings) -> Hardware | None:
     if hardware.gpu is None:
         return None
     return Hardware(hardware.gpu, int((hardware.memory_gib or 0) * 2**30))
+
+
+def _gib(text: str | None) -> int:
+    return int(text) * 2**30 if text and text.isdigit() else 0
 
 
 def _media_cache(engine: Mapping[str, Any]) -> int:

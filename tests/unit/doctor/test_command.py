@@ -119,4 +119,5 @@ def test_gpus_that_a_profile_wants_and_that_are_not_there_fail() -> None:
 
 
 def test_wrong_settings_are_a_usage_error() -> None:
+    assert "the profile's nodes are 0 to 0" in doctor("--node-rank", "1", code=2).stderr
     assert "there is no profile 'nonsense'" in doctor("--profile", "nonsense", code=2).stderr

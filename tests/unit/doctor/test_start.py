@@ -38,6 +38,14 @@ def test_without_a_gpu_in_the_profile_the_installed_vllm_decides() -> None:
     assert (found.gpus(cuda_build=False), found.gpus(cuda_build=True)) == (0, 2)
 
 
+def test_the_kv_cache_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert start("reference-cpu").kv_cache_bytes == 2**30
+    assert start("generic").kv_cache_bytes is None
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "8")
+    assert start("generic").kv_cache_bytes == 8 * 2**30
+    assert start("reference-cpu").kv_cache_bytes == 2**30
+
+
 def test_ports_and_addresses() -> None:
     found = start("reference-cpu", server={"host": "0.0.0.0", "port": 9000})
     assert (found.host, found.port, found.admin_host, found.admin_port) == ("0.0.0.0", 9000, "127.0.0.1", 9001)
