@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -73,6 +74,8 @@ def doctor(
 
 
 def _painted(text: str, level: Level | None) -> str:
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        return text
     # typer's echo takes the colours out again where standard output is no terminal.
     return typer.style(text, fg=_COLOURS[level], bold=level is Level.FAIL) if level else typer.style(text, bold=True)
 

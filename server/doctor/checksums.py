@@ -15,6 +15,8 @@ CHECKSUMS = Check(
     fails="a file is not what it should be",
 )
 
+_DIGITS = 12
+
 SMALL = 16 * 2**20
 """Bytes up to which a file is always read."""
 
@@ -39,7 +41,8 @@ def check_checksums(digests: Sequence[Digest], *, hashed_all: bool) -> Finding |
         first = wrong[0]
         others = f" (and {counted(len(wrong) - 1, 'other')})" if len(wrong) > 1 else ""
         return CHECKSUMS.fail(
-            f"{first.name} is not the file of {first.source}: {first.found} in place of {first.expected}{others}",
+            f"{first.name} is not the file of {first.source}: its digest is {_short(first.found)} in place of "
+            f"{_short(first.expected)}{others}",
             "delete it and fetch it anew; with more than one, look at the disk and the memory of this machine",
         )
     known = [each for each in digests if each.expected is not None]
@@ -59,3 +62,7 @@ def check_checksums(digests: Sequence[Digest], *, hashed_all: bool) -> Finding |
     if unknown:
         told += f"; {counted(unknown, 'file')} with nothing to compare with"
     return CHECKSUMS.ok(told + ("" if not hashed_all or left else ", all read"))
+
+
+def _short(digest: str | None) -> str:
+    return f"{(digest or '')[:_DIGITS]}..."

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from server.cli_doctor import _painted
 from server.doctor.disk import DISK
 from server.doctor.examination import CHECKS, Examination
 from server.doctor.findings import Level
@@ -50,6 +53,13 @@ def test_colours_touch_levels_only() -> None:
     painted = as_text(FOUND, CPU_START, seconds=0.5, paint=lambda text, level: f"<{level}>{text}</>")
     assert "<fail>fail</>  shared memory" in painted
     assert "<None>Machine</>" in painted
+
+
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert _painted("fail", Level.FAIL).startswith("\x1b[31m")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert _painted("fail", Level.FAIL) == "fail"
 
 
 def test_json_has_stable_names() -> None:
