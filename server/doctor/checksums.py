@@ -12,7 +12,7 @@ CHECKSUMS = Check(
     "Weights",
     "each file's digest against the hub cache's (or the hub's own) or a SHA256SUMS; large files only with --hash",
     warns="there is nothing to compare with",
-    fails="a file is not what it should be",
+    fails="a file is not what it should be, or cannot be read",
 )
 
 _DIGITS = 12
@@ -23,19 +23,29 @@ SMALL = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """One file's: `expected` from `source`, None where nobody says; `found` None where the file was not read."""
+    """One file's: `expected` from `source`, None where nobody says; `found` None where the file was not read.
+
+    `trouble` is why it could not be read.
+    """
 
     name: str
     size: int
     expected: str | None
     found: str | None
     source: str = ""
+    trouble: str = ""
 
 
 def check_checksums(digests: Sequence[Digest], *, hashed_all: bool) -> Finding | None:
     """The line of the checksums; None where there is no file at all."""
     if not digests:
         return None
+    unreadable = [each for each in digests if each.trouble]
+    if unreadable:
+        return CHECKSUMS.fail(
+            f"{unreadable[0].name} cannot be read: {unreadable[0].trouble}",
+            "let this user read it; an input/output error means a bad disk",
+        )
     wrong = [each for each in digests if each.found is not None and each.expected not in (None, each.found)]
     if wrong:
         first = wrong[0]

@@ -36,7 +36,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A model's folder. `other_weights` are weight files that are not safetensors; `partial` unfinished downloads."""
+    """A model's folder. `other_weights` are weight files that are not safetensors; `partial` unfinished downloads.
+
+    `bad_files` gives what is wrong by file name; an empty name is the folder itself.
+    """
 
     folder: Path
     shards: tuple[Shard, ...] = ()
@@ -65,7 +68,7 @@ def check_weights(snapshot: Snapshot | None, model: str, *, can_download: bool) 
         return WEIGHTS.fail(f"nothing of {model} is here", "copy it here, and give the folder as the model")
     if snapshot.bad_files:
         name, why = next(iter(snapshot.bad_files.items()))
-        return WEIGHTS.fail(f"{name} in {snapshot.folder}: {why}", get)
+        return WEIGHTS.fail(f"{snapshot.folder / name}: {why}", f"let this user read it, or {get}")
     if snapshot.missing_files:
         return WEIGHTS.fail(f"{snapshot.folder} has no {', no '.join(snapshot.missing_files)}", get)
     if not snapshot.shards:

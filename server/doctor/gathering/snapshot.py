@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import struct
 from collections import Counter, defaultdict
@@ -54,6 +55,10 @@ def cached_snapshot(cache: Path, model: str, revision: str | None) -> Path | Non
 def read_snapshot(folder: Path) -> Snapshot:
     """What is in a model's folder, as far as names, sizes and the headers of the shards tell."""
     bad: dict[str, str] = {}
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        return Snapshot(folder, bad_files={"": error.strerror or str(error)})
     shards_of: dict[str, set[str]] = defaultdict(set)
     index = folder / _INDEX
     if index.exists():
@@ -98,6 +103,8 @@ def read_digests(
 
     `progress` is told the bytes read and to read, by one thread at a time.
     """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []  # as `read_snapshot` tells
     expected = _expected(folder, of_hub or {})
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in _MANIFESTS)
     sizes = {path: path.stat().st_size for path in files}
@@ -108,16 +115,18 @@ def read_digests(
     def read(path: Path) -> Digest:
         nonlocal done
         digest, source = expected.get(path.name, (None, ""))
-        found = None
-        if path in to_read and digest is not None:
-            hasher = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(b"blob %d\0" % sizes[path])
+        if path not in to_read or digest is None:
+            return Digest(path.name, sizes[path], digest, None, source)
+        hasher = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(b"blob %d\0" % sizes[path])
+        try:
             for block in _blocks(path):
                 hasher.update(block)
                 with counting:
                     done += len(block)
                     progress(done, total)
-            found = hasher.hexdigest()
-        return Digest(path.name, sizes[path], digest, found, source)
+        except OSError as error:
+            return Digest(path.name, sizes[path], digest, None, source, error.strerror or str(error))
+        return Digest(path.name, sizes[path], digest, hasher.hexdigest(), source)
 
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(read, files))
@@ -141,7 +150,7 @@ def _shard(folder: Path, name: str, tensors: set[str]) -> Shard:
     try:
         length, header = _header(path)
     except (OSError, ValueError) as error:
-        return Shard(name, size, trouble=str(error))
+        return Shard(name, size, trouble=getattr(error, "strerror", None) or str(error))
     known = {key: value for key, value in header.items() if key != "__metadata__"}
     dtypes: Counter[str] = Counter()
     try:

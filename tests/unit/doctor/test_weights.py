@@ -3,12 +3,14 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from server.doctor.checksums import SMALL, Digest, check_checksums
 from server.doctor.findings import Finding, Level
+from server.doctor.gathering import snapshot
 from server.doctor.gathering.snapshot import cached_snapshot, hub_cache, read_digests, read_snapshot
 from server.doctor.weights import check_weights, is_complete
 from tests.unit.doctor.model_folders import a_folder, a_snapshot, files, shard
@@ -18,10 +20,10 @@ REFERENCE = Path(__file__).parents[3] / "server" / "reference" / "checkpoint"
 
 
 def looked_at(folder: Path, *, can_download: bool = False) -> Finding:
-    snapshot = read_snapshot(folder)
-    found = check_weights(snapshot, "Qwen/Tiny", can_download=can_download)
+    read = read_snapshot(folder)
+    found = check_weights(read, "Qwen/Tiny", can_download=can_download)
     # Two ways to say the same: what is not well is not complete.
-    assert is_complete(snapshot) is (found.level is Level.OK or "not looked into" in found.what)
+    assert is_complete(read) is (found.level is Level.OK or "not looked into" in found.what)
     return found
 
 
@@ -86,8 +88,8 @@ def test_a_broken_shard_is_told(tmp_path: Path, content: bytes, words: str) -> N
     [
         ({"config.json": None}, "has no config.json"),
         ({"tokenizer.json": None}, "has no tokenizer"),
-        ({"config.json": b'{"architectures": ['}, "config.json in"),
-        ({"model.safetensors.index.json": b'{"weight'}, "model.safetensors.index.json in"),
+        ({"config.json": b'{"architectures": ['}, "config.json: not readable"),
+        ({"model.safetensors.index.json": b'{"weight'}, "model.safetensors.index.json: not readable"),
         ({"model.safetensors.index.json": b"{}"}, "not readable: KeyError"),
         ({name: None for name in files() if "safetensors" in name}, "has no weights"),
     ],
@@ -196,6 +198,24 @@ def test_the_hubs_own_listing_is_compared_with_where_nothing_else_says_it(tmp_pa
     assert hashed(folder, of_hub={SECOND: hashlib.sha256(files()[SECOND]).hexdigest()}).level is Level.OK
     found = hashed(folder, of_hub={SECOND: "0" * 64})
     assert f"{SECOND} is not the file of the hub" in found.what
+
+
+def test_what_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = a_snapshot(tmp_path / "cache")
+    blocks = snapshot._blocks
+
+    def refused(path: Path) -> Iterator[bytes]:
+        if path.name == SECOND:
+            raise PermissionError(13, "Permission denied")
+        return blocks(path)
+
+    monkeypatch.setattr(snapshot, "_blocks", refused)
+    found = hashed(folder)
+    assert (found.level, found.what) == (Level.FAIL, f"{SECOND} cannot be read: Permission denied")
+    monkeypatch.setattr(snapshot, "_header", lambda path: refused(folder / SECOND))
+    assert looked_at(folder).what.endswith("model-00001-of-00003.safetensors: Permission denied (and 2 others)")
+    monkeypatch.setattr(Path, "iterdir", lambda path: refused(folder / SECOND))
+    assert looked_at(folder).what == f"{folder}: Permission denied"
 
 
 def test_large_files_are_read_only_when_asked(tmp_path: Path) -> None:
