@@ -16,10 +16,11 @@ MEMORY = Check(
     fails="the CPU build, and the whole machine has less than weights, KV cache and processes take",
 )
 
-# Round figures, for want of a GPU to measure on: a worker on a GPU holds the CUDA context, Python's modules and pinned
-# buffers; on a CPU the daemon's processes were seen at 0.6 to 1.3 GiB each, without weights and KV cache.
+# Round figures. A worker on a GPU holds the CUDA context, Python's modules and pinned buffers; there was no GPU to
+# measure it on. On a CPU the daemon, its engine and the engine's worker were seen at 0.6 to 0.7 GiB each, without
+# weights and KV cache.
 _GPU_WORKER = 5 * 2**30
-_PROCESS = 3 * 2**29
+_PROCESS = 2**30
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ SHARED_MEMORY = Check(
 
 # vLLM 0.32, distributed/device_communicators/shm_broadcast.py: a queue has 10 chunks. That of an engine to its workers
 # has chunks of VLLM_MQ_MAX_CHUNK_BYTES_MB, each worker's own for its results 24 MiB (multiproc_executor.py), and a
-# tensor-parallel group's 6 of 4 MiB (parallel_state.py). Each must be free when it is made.
+# tensor-parallel group's 6 of 4 MiB (parallel_state.py). Each must be free when it is made. On a GPU a single worker
+# runs within its engine and needs none; on a CPU it is a process too (platforms/cpu.py).
 CHUNKS = 10
 CHUNK_VARIABLE = "VLLM_MQ_MAX_CHUNK_BYTES_MB"
 CHUNK_MIB = 16
@@ -64,9 +65,11 @@ def check_shared_memory(facts: SharedMemoryFacts, start: Start, needed_gpus: int
 def _parts(start: Start, needed_gpus: int) -> list[int]:
     """The pieces, each of which must find its room at once."""
     parts: list[int] = []
-    if start.workers_of_an_engine > 1:
+    if start.workers_of_an_engine > 1 or not needed_gpus:
         chunk = int(start.environment.get(CHUNK_VARIABLE, CHUNK_MIB)) * 2**20
-        parts += [CHUNKS * chunk, GROUP_QUEUE] * start.engines + [CHUNKS * ANSWER_CHUNK] * start.workers
+        parts += [CHUNKS * chunk] * start.engines + [CHUNKS * ANSWER_CHUNK] * start.workers
+    if start.workers_of_an_engine > 1:
+        parts += [GROUP_QUEUE] * start.engines
     if needed_gpus > 1:
         parts.append(_NCCL)
     if start.media_cache_in_shared_memory:

@@ -63,7 +63,10 @@ def test_dockers_64_mib_of_shared_memory_fail_tensor_parallelism() -> None:
     # Enough for each piece, and not for all.
     assert check_shared_memory(SharedMemoryFacts(2 * GIB, 2 * GIB), FP8_ON_8_H200, 8).level is Level.WARN
     assert check_shared_memory(SharedMemoryFacts(8 * GIB, 7 * GIB), FP8_ON_8_H200, 8).level is Level.OK
-    assert check_shared_memory(SharedMemoryFacts(64 * MIB, 64 * MIB), CPU_START, 0).level is Level.OK
+    # One worker on a GPU runs within its engine; on a CPU it does not.
+    alone = replace(FP8_ON_8_H200, tensor_parallel=1)
+    assert check_shared_memory(SharedMemoryFacts(64 * MIB, 64 * MIB), alone, 1).level is Level.OK
+    assert check_shared_memory(SharedMemoryFacts(64 * MIB, 64 * MIB), CPU_START, 0).level is Level.FAIL
 
 
 def test_what_shared_memory_is_needed() -> None:
@@ -75,7 +78,8 @@ def test_what_shared_memory_is_needed() -> None:
     data_parallel = replace(FP8_ON_8_H200, tensor_parallel=1, data_parallel=8)
     assert needed_bytes(data_parallel, 8) == GIB
     assert needed_bytes(replace(data_parallel, media_cache_in_shared_memory=4 * GIB), 8) == 5 * GIB
-    assert needed_bytes(CPU_START, 0) == 0
+    # As seen in /dev/shm of the reference checkpoint's daemon: 251,658,260 and 167,772,180 bytes with their flags.
+    assert needed_bytes(CPU_START, 0) == 240 * MIB + 160 * MIB
 
 
 def test_the_sizes_of_the_queues_are_vllms_own() -> None:
@@ -96,6 +100,7 @@ def test_the_sizes_of_the_queues_are_vllms_own() -> None:
     assert f'os.getenv("VLLM_MQ_MAX_CHUNK_BYTES_MB", "{CHUNK_MIB}")' in source("envs.py")
     assert "self.worker_response_mq = MessageQueue(1, 1)" in source("v1/executor/multiproc_executor.py")
     assert "self.cpu_group, 1 << 22, 6" in source("distributed/parallel_state.py")
+    assert 'parallel_config.distributed_executor_backend = "mp"' in source("platforms/cpu.py")
     assert GROUP_QUEUE == 6 * (1 << 22)
     assert f"gpu_memory_utilization: float = Field(default={GPU_MEMORY_UTILIZATION}" in source("config/cache.py")
 
