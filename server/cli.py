@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import server
+from server.cli_doctor import doctor
 from server.cli_plan import plan
 from server.cli_profiles import EXIT_USAGE, load_or_exit, profiles_app
 from server.launch import check_node
@@ -18,6 +19,7 @@ from server.telemetry.logs import configure_logs
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=server.__doc__)
 app.add_typer(profiles_app, name="profiles")
 app.command()(plan)
+app.command()(doctor)
 
 
 @app.command()

@@ -22,6 +22,7 @@ ARROWS = {
     "planning": {"settings"},
     "telemetry": set(),
     "reference": {"engine"},  # for torchvision_ops alone: training meets the same torchvision as serving does
+    "doctor": {"engine", "admission", "settings"},  # of the engine only what imports no vllm: arguments, folders
     "section": set(),
     "deployment_settings": {"section"},
     "admission_settings": {"section"},
@@ -48,8 +49,9 @@ ARROWS = {
         "admission_settings",
     },
     "daemon": {"api", "app", "admission", "engine", "generation", "settings", "telemetry", "welcome"},
-    "cli": {"cli_plan", "cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
+    "cli": {"cli_doctor", "cli_plan", "cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
     "cli_plan": {"cli_profiles", "engine", "planning"},
+    "cli_doctor": {"cli_profiles", "doctor"},
     "cli_profiles": {"engine", "launch", "profile_files", "settings"},
     "__init__": set(),
 }
