@@ -34,7 +34,7 @@ def test_every_answer_is_what_the_document_says(daemon: DaemonProcess, tmp_path:
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.url}/openapi.json"),
         *("--phases", "coverage,fuzzing", "--checks", CHECKS, "--continue-on-failure"),
         # The same requests every time; this many for each route, and those of the coverage phase on top.
-        *("--max-examples", "800", "--generation-deterministic"),
+        *("--max-examples", "350", "--generation-deterministic"),
         # A request gets longer than an answer may take, so that a slow answer is told as one.
         *("--max-response-time", "20", "--request-timeout", "30", "--no-color"),
         *("--report", "json", "--report-json-path", str(report)),

@@ -120,8 +120,8 @@ class Forecast:
         """
         room = self._room
         rate = self._model.prefill_rate(self._size.step_tokens, room.sequences, room.kv_held)
-        before = room.prefill[ticket.long]
-        before = max(before, min(room.prefill_open(opening), before + coming))
+        there = room.prefill[ticket.long]
+        before = max(there, min(room.prefill_open(opening), there + coming))
         step = self._model.costs.seconds(room.sequences + 1, room.kv_held)
         return (before + ticket.uncached) / rate + step
 
