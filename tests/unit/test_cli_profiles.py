@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import server.cli
 import server.daemon
 import server.engine.headless
 from server.cli import app
@@ -128,6 +129,8 @@ def test_a_node_above_the_first_runs_workers_and_no_api(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(server.engine.headless, "run_workers", workers)
     monkeypatch.setattr(server.daemon, "run", serves)
+    # It holds on to the standard error that it finds, which here is closed after this test.
+    monkeypatch.setattr(server.cli, "configure_logs", lambda *_: None)
     monkeypatch.setattr(os, "_exit", leave)
     command = ["serve", "--profile", TWO_NODES, "--node-rank", "1", "--master-addr", "10.0.0.1"]
     assert CliRunner().invoke(app, command).exit_code == 0
