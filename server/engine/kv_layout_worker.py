@@ -156,7 +156,10 @@ def describe(config: Any, workers: list[dict[str, Any]], kv_memory_bytes: int) -
         null_blocks=1,
         blocks=blocks,
         capacity_tokens=tokens,
-        longest_context=min(utils._estimate_max_model_len_from_groups(config, part, memory) for part in parts),
+        # Without the block that no request is given, as vLLM's own check has it.
+        longest_context=min(
+            utils._estimate_max_model_len_from_groups(config, part, max(0, memory - block_bytes)) for part in parts
+        ),
         max_num_batched_tokens=scheduler.max_num_batched_tokens,
         max_num_seqs=scheduler.max_num_seqs,
         graph_batch_sizes=tuple(config.compilation_config.cudagraph_capture_sizes or ()),

@@ -78,6 +78,8 @@ class Door:
         objective, _ = self.objectives(ticket.ask)
         ahead = [queue for priority, queue in self._queues.items() if priority.rank <= ticket.priority.rank]
         backlog = self._forecast.backlog(ahead) + self._forecast.prefill(ticket)
+        if self._room.obstacle(ticket, self._shares.of(ticket, now)):
+            backlog += self._forecast.first_leave()
         # Half of its objective is left for what the forecast is wrong by.
         free_at = now + max(0.0, backlog - 0.5 * (objective or 0.0))
         seconds = self._forecast.engine_seconds(ticket.uncached, ticket.predicted_output) / self._forecast.pace

@@ -130,12 +130,20 @@ class Forecast:
         return ticket.uncached / self._model.prefill_rate(self._size.step_tokens, 0, 0) + self._model.costs.fixed
 
     def _next_leave(self) -> float:
-        """Seconds until one of those that run is expected to leave."""
+        """Seconds until one of those that run is expected to leave, if they came at all times."""
         room = self._room
         if not room.sequences:
             return 0.0
         mean = max(0.0, room.remaining_output) / room.sequences
         return mean * self._model.decode_seconds(room.sequences, room.kv_held)
+
+    def first_leave(self) -> float:
+        """Seconds until the one of those that run which is expected to end first does.
+
+        Where all came at once, that is as long as an answer, and then they leave together.
+        """
+        room = self._room
+        return room.least_remaining * self._model.costs.seconds(room.sequences, room.kv_held)
 
     def learn_wait(self, work: float, waited: float) -> None:
         """How long a ticket waited for the work that was before it.

@@ -90,6 +90,8 @@ class Room:
         self._answered = 0
         self._slow = 0
         self._held: dict[str, Held] = {}
+        # Looked up once a step, when it is asked for.
+        self._least_remaining: int | None = None
 
     @property
     def kv_limit(self) -> int:
@@ -105,6 +107,18 @@ class Room:
     def remaining_output(self) -> int:
         """Tokens that what runs is expected to make yet."""
         return self._kv.total - self._kv.held
+
+    @property
+    def least_remaining(self) -> int:
+        """Tokens that the one of the running sequences which ends first is expected to make yet; 0 where none runs.
+
+        As of the last step: it costs a look at each of them.
+        """
+        if self._least_remaining is None:
+            self._least_remaining = min(
+                (ticket.remaining_output // ticket.sequences for ticket in self.running.values()), default=0
+            )
+        return self._least_remaining
 
     @property
     def prefill_limit(self) -> int:
@@ -165,6 +179,8 @@ class Room:
 
     def enter(self, ticket: Ticket) -> None:
         """The ticket goes to the engine."""
+        if not self.running:
+            self._least_remaining = None
         self.running[ticket.id] = ticket
         if ticket.priority is PriorityClass.BATCH and ticket.resumable:
             self.stoppable[ticket.id] = ticket
@@ -225,6 +241,7 @@ class Room:
         computes prompts, which fewer sequences would not make shorter: it has its own limit. First tokens that are slow
         in the engine count, whatever makes them so: the engine's steps, or a front end that has no time for more.
         """
+        self._least_remaining = None
         self._preempted += preempted
         if step_seconds is not None and self.sequences:
             self._step_seconds += max(0.0, step_seconds - self._model.costs.token * prefill_tokens)

@@ -168,6 +168,7 @@ def gives_each_its_own_part(code: SimpleNamespace, seed: int) -> None:
     sim._check = check
     quiet = [each for each in sim.run(20.0, 0.0).attempts if each.request.tenant == "quiet"]
     assert any(over)
+    assert all(each.admitted is not None for each in quiet)
     waits = [each.admitted - each.request.at for each in quiet[1:]]
     assert max(waits) < 0.01, waits
 
