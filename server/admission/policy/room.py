@@ -225,6 +225,10 @@ class Room:
             moved.slot = ticket.slot
         ticket.slot = None
 
+    def spare(self, ticket: Ticket, share: float) -> bool:
+        """Whether with the ticket no more than this part of the engine's own number of sequences runs."""
+        return self.sequences + ticket.sequences <= share * self._size.sequences
+
     def wanted(self) -> None:
         """Somebody would have entered if more sequences could run, and may be refused at the door for that."""
         self._wanted = True

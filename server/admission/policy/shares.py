@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from server.admission.classes import PriorityClass
@@ -11,6 +12,11 @@ from server.admission.policy.ticket import Ask, Ticket
 
 _NEVER = float("-inf")
 _NOTHING = Held()
+# Who has held no more than this part of its fair part over some time of late may for a while hold so many times of it:
+# few requests come at even times.
+_MODEST = 0.75
+_BURST = 2.0
+_BURST_SECONDS = 10.0
 # A tenant with so much more than its fair part is far beyond it. Who is, is told from others who are by its counter
 # alone: else it would be sequences that are shared by weight, not tokens.
 _FAR = 0.5
@@ -27,11 +33,17 @@ class Shares:
         # When each was last seen, and its weight; longest ago first. And the sum of those weights.
         self._tenants: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._weight = 0.0
+        # Sequences that each of them has held of late, on average.
+        self._held: dict[str, float] = {}
 
     def seen(self, now: float, ask: Ask) -> None:
         """A request came."""
         self._classes[ask.priority] = now
+        last, _ = self._tenants.get(ask.tenant, (now, 0.0))
+        held = self._room.held_by(ask.tenant) or _NOTHING
+        mean = self._held.get(ask.tenant, 0.0)
         self._drop(ask.tenant)
+        self._held[ask.tenant] = mean + (held.sequences - mean) * -math.expm1((last - now) / _BURST_SECONDS)
         self._tenants[ask.tenant] = now, ask.weight
         self._weight += ask.weight
 
@@ -57,8 +69,11 @@ class Shares:
         fair = weight / everyone
         held = self._room.held_by(ticket.tenant) or _NOTHING
         # What runs in idle capacity has no part of its own.
-        mine = fair * share if ticket.priority is not PriorityClass.BATCH else 0.0
-        if held.sequences + ahead + ticket.sequences <= mine * self._room.sequence_limit:
+        mine = fair * share * self._room.sequence_limit if ticket.priority is not PriorityClass.BATCH else 0.0
+        saved = self._held.get(ticket.tenant, 0.0) <= _MODEST * mine and self._room.spare(
+            ticket, self._rules.tenant_share
+        )
+        if held.sequences + ahead + ticket.sequences <= mine * (_BURST if saved else 1.0):
             return Opening(share, own=True)
         excess = self._excess(ticket, held, fair)
         return Opening(share * (1 - (1 - self._rules.tenant_share) * excess), gentle=excess >= 1)
@@ -89,5 +104,6 @@ class Shares:
 
     def _drop(self, tenant: str) -> None:
         _, weight = self._tenants.pop(tenant, (0.0, 0.0))
+        self._held.pop(tenant, None)
         # No rounding is left over where nobody is.
         self._weight = self._weight - weight if self._tenants else 0.0

@@ -185,18 +185,39 @@ def paces_floods(code: SimpleNamespace) -> None:
         for ticket in enter(code, policy, "other", others) + enter(code, policy, "flood", 79):
             policy.decide(0.0)
             policy.made(0.0, ticket, 1, 0)
+        policy.shares._held.update(flood=79.0)  # for long enough
         prompts = enter(code, policy, "flood", 10, prompt=200)
         # Some 9,800 tokens a second for 0.05 s.
         assert policy.decide(0.0).admit == (prompts[:2] if others else prompts)
 
 
-def enter(code: SimpleNamespace, policy: Any, tenant: str, count: int, prompt: int = 10) -> list[Any]:
+def lets_only_the_modest_burst(code: SimpleNamespace) -> None:
+    """Who has held little of late may hold twice its part for a while, beyond the limit; who has held much may not."""
+    size = EngineSize(
+        sequences=1000, step_tokens=8192, blocks=10**5, block_tokens=16, constant_blocks=2, max_model_len=4096
+    )
+    policy = code.controller.Controller(size, code.parameters.Rules(itl_seconds=100.0, stale_seconds=1e9))
+    policy.room.sequence_limit = 100.0
+    enter(code, policy, "greedy", 50), enter(code, policy, "modest", 10)
+    assert len(policy.decide(0.0).admit) == 60
+    policy.room.sequence_limit = 60.0
+    for second in range(1, 20):
+        for tenant in ("greedy", "modest"):
+            (ticket,) = enter(code, policy, tenant, 1, now=float(second))
+            policy.leave(float(second), ticket, complete=False)
+    (too_much,) = enter(code, policy, "greedy", 1, now=20.0)
+    burst = enter(code, policy, "modest", 40, now=20.0)
+    assert policy.decide(20.0).admit == burst
+    assert too_much.why == "sequences"
+
+
+def enter(code: SimpleNamespace, policy: Any, tenant: str, count: int, prompt: int = 10, now: float = 0.0) -> list[Any]:
     """So many requests of a tenant, which wait."""
     found = []
     for _ in range(count):
         ask = code.ticket.Ask(tenant, 1.0, INTERACTIVE, prompt_tokens=prompt, max_tokens=10)
-        found.append(policy.arrive(0.0, ask))
-        policy.price(0.0, found[-1], code.ticket.Cost(prompt, 0, 10))
+        found.append(policy.arrive(now, ask))
+        policy.price(now, found[-1], code.ticket.Cost(prompt, 0, 10))
     return found
 
 
@@ -212,6 +233,7 @@ def passes_floods(code: SimpleNamespace) -> None:
 
     running = enter(code, policy, "other", 1) + enter(code, policy, "flood", 240) + enter(code, policy, "quiet", 133)
     assert len(policy.decide(0.0).admit) == len(running)
+    policy.shares._held.update(flood=240.0, quiet=133.0)  # for long enough
     policy.room.sequence_limit = 400.0
     (held_back,) = enter(code, policy, "flood", 1)
     # A third of 400 is used up, so that none of these takes the quiet tenant's own part.

@@ -108,9 +108,17 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
         fairness.passes_floods,
         [("controller", "blocker.bypassed += not (own and blocker.why == SEQUENCES)", "blocker.bypassed += 1")],
     ),
+    "floods burst too": (
+        fairness.lets_only_the_modest_burst,
+        [("shares", "self._held.get(ticket.tenant, 0.0) <= _MODEST * mine", "True")],
+    ),
+    "nobody bursts": (
+        fairness.lets_only_the_modest_burst,
+        [("shares", "self._held.get(ticket.tenant, 0.0) <= _MODEST * mine", "False")],
+    ),
     "any part is a tenant's own": (
         LIMITS,
-        [("shares", "if held.sequences + ahead + ticket.sequences <= mine * self._room.sequence_limit:", "if True:")],
+        [("shares", "if held.sequences + ahead + ticket.sequences <= mine * (_BURST if saved else 1.0):", "if True:")],
     ),
     "a flood's next request stops everybody": (
         fairness.passes_floods,
@@ -134,8 +142,21 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
 
 @pytest.mark.parametrize(
     "check",
-    [ENDS, LIMITS, WORK, AGES, FAIR, BYPASS, QUIET, OWN, AGE_FAIR, fairness.passes_floods, fairness.paces_floods],
-    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet", "own", "age fair", "floods", "pace"],
+    [
+        ENDS,
+        LIMITS,
+        WORK,
+        AGES,
+        FAIR,
+        BYPASS,
+        QUIET,
+        OWN,
+        AGE_FAIR,
+        fairness.passes_floods,
+        fairness.paces_floods,
+        fairness.lets_only_the_modest_burst,
+    ],
+    ids=["ends", "limits", "work", "ages", "fair", "bypass", "quiet", "own", "age fair", "floods", "pace", "burst"],
 )
 def test_unbroken_code_passes(check: Callable[[SimpleNamespace], None]) -> None:
     check(UNCHANGED)
