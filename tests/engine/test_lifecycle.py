@@ -166,7 +166,7 @@ def test_a_taken_admin_port_is_told_like_a_taken_public_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--profile", "no-such"], 2, "there is no profile 'no-such'; there are: generic, reference-cpu"),
+        (["--profile", "no-such"], 2, "there is no profile 'no-such'. There are: generic, "),
         (["--port", "99999"], 2, "server.port"),
         (["--tenants", "/no/such/tenants.yaml"], 2, "/no/such/tenants.yaml: No such file"),
         (["--model", "/no/such/checkpoint"], 1, "/no/such/checkpoint"),
