@@ -20,6 +20,7 @@ from typing import Any
 PHASES = ("configuration", "engine process", "weights", "warm-up", "ready")
 
 _SOCKET = "QWEND_STARTUP_SOCKET"
+_CONFIG_PATH, _CONFIG = "VLLM_LOGGING_CONFIG_PATH", "logging.json"
 
 # Beginnings of log lines of vLLM 0.32 (v1/engine/core.py and model_loader/default_loader.py) and what begins there.
 _MARKS = {
@@ -89,14 +90,17 @@ class EngineLogTap:
         address = str(folder / "phases")
         self._socket.bind(address)
         os.environ[_SOCKET] = address
-        config = folder / "logging.json"
+        config = folder / _CONFIG
         config.write_text(json.dumps(_logging_config(self._level)), encoding="utf-8")
-        os.environ.setdefault("VLLM_LOGGING_CONFIG_PATH", str(config))
+        os.environ.setdefault(_CONFIG_PATH, str(config))
         threading.Thread(target=self._listen, name="startup-phases", daemon=True).start()
 
     def close(self) -> None:
         """Stops listening and removes the files."""
         os.environ.pop(_SOCKET, None)
+        # Or the next process that imports vllm would look for a file that is gone, and end.
+        if os.environ.get(_CONFIG_PATH) == str(Path(self._folder.name) / _CONFIG):
+            del os.environ[_CONFIG_PATH]
         self._socket.close()
         self._folder.cleanup()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 from server.engine.startup_phases import EngineLogTap, PhaseHandler, StartupPhases
@@ -41,4 +42,5 @@ def test_a_log_line_of_the_engine_moves_the_daemon_to_the_next_phase() -> None:
             assert phases.current == phase
     finally:
         tap.close()
+    assert "VLLM_LOGGING_CONFIG_PATH" not in os.environ, "a file that is gone"
     handler.emit(logging.makeLogRecord({"msg": "Loading weights took"}))  # nobody listens: no error
