@@ -263,6 +263,11 @@ class Controller:
         self._look(now, head)
         if not head.why and not blockers:
             return head
+        if head.why == SEQUENCES and head.sequences == 1 and not self.shares.parts():
+            # Then nobody else fits either.
+            if head not in blockers:
+                blockers.append(head)
+            return None
         if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
             return None
         # Tenants may get only so far ahead of the one of their class that they pass: that bounds the unfairness of many

@@ -33,6 +33,8 @@ class Shares:
         # When each was last seen, and its weight; longest ago first. And the sum of those weights.
         self._tenants: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._weight = 0.0
+        # No tenant that is there weighs more than this.
+        self._heaviest = 0.0
         # Sequences that each of them has held of late, on average.
         self._held: dict[str, float] = {}
 
@@ -46,6 +48,11 @@ class Shares:
         self._held[ask.tenant] = mean + (held.sequences - mean) * -math.expm1((last - now) / _BURST_SECONDS)
         self._tenants[ask.tenant] = now, ask.weight
         self._weight += ask.weight
+        self._heaviest = max(self._heaviest, ask.weight)
+
+    def parts(self) -> bool:
+        """Whether any tenant's own part of the limit is a sequence or more."""
+        return _BURST * self._room.sequence_limit * self._heaviest >= self._weight
 
     def of_class(self, priority: PriorityClass, now: float) -> float:
         """The part of the room open to a class: all of it, unless a higher one has been seen lately."""
@@ -107,3 +114,4 @@ class Shares:
         self._held.pop(tenant, None)
         # No rounding is left over where nobody is.
         self._weight = self._weight - weight if self._tenants else 0.0
+        self._heaviest = self._heaviest if self._tenants else 0.0
