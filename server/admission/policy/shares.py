@@ -51,8 +51,8 @@ class Shares:
         self._heaviest = max(self._heaviest, ask.weight)
 
     def parts(self) -> bool:
-        """Whether any tenant's own part of the limit is a sequence or more."""
-        return _BURST * self._room.sequence_limit * self._heaviest >= self._weight
+        """Whether any tenant has a part of its own, of a sequence or more. One that is alone has all and no part."""
+        return len(self._tenants) > 1 and _BURST * self._room.sequence_limit * self._heaviest >= self._weight
 
     def of_class(self, priority: PriorityClass, now: float) -> float:
         """The part of the room open to a class: all of it, unless a higher one has been seen lately."""
@@ -65,7 +65,8 @@ class Shares:
 
         Within its fair part a tenant passes the limit on sequences: that is there to keep steps short, and a step that
         is somewhat longer for a while harms less than a wait for the others' requests to end. As the fair parts
-        together are the limit, it is passed by no more than what others hold beyond theirs.
+        together are the limit, it is passed by no more than what tenants hold beyond theirs: a flood that was there
+        before, or a burst of who has held little of late.
         """
         share = self.of_class(ticket.priority, now)
         self._forget(now)
