@@ -254,7 +254,7 @@ class Room:
         if now < self._window_end:
             return
         itl = self._step_seconds / self._steps if self._steps else 0.0
-        running = self._running / self._steps if self._steps else 0.0
+        running = self._running / self._steps if self._steps else float(self.sequences)
         if self._preempted:
             self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
             self._shrink(running * _PREEMPTED_DECREASE)

@@ -254,6 +254,15 @@ def test_the_limit_of_sequences_follows_preemption_and_slow_decoding_but_not_pro
     assert room.kv_share == policy.rules.kv_share
 
 
+def test_a_preemption_in_a_window_without_a_timed_step_shrinks_the_limit_no_further() -> None:
+    policy = Controller(replace(SIZE, sequences=8), Rules(itl_seconds=100.0), prior=StepCosts(0.02, 2e-4))
+    for number in range(8):
+        enter(policy, 0.0, ask(str(number)))
+    policy.decide(0.0)
+    policy.observe(2.0, EngineReport(None, 0, 8, 8, 0, 0.5, preempted=1))
+    assert policy.room.sequence_limit == pytest.approx(0.85 * 8)
+
+
 def test_slow_first_tokens_shrink_the_limit_and_a_clients_own_wish_does_not() -> None:
     """Slow is what takes the engine more than 0.85 of the operator's objective, 10 s here."""
     for objective, seconds, shrinks in ((None, 9.0, True), (None, 8.0, False), (0.5, 8.0, False)):
