@@ -42,12 +42,11 @@ def ask(url: str, prompt: list[int], **fields: object) -> httpx.Response:
 
 
 def peaks_gib(process: int) -> dict[str, float]:
-    """The most memory that each process below `process` has had, by its id and name."""
-    found = {}
+    """The most memory that `process` and each process below it has had, by its id and name."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    found = {f"{process} {status['Name']}": round(int(status["VmHWM"].split()[0]) / 2**20, 1)}
     for thread in Path(f"/proc/{process}/task").iterdir():
         for child in (thread / "children").read_text().split():
-            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
-            found[f"{child} {status['Name']}"] = round(int(status["VmHWM"].split()[0]) / 2**20, 1)
             found |= peaks_gib(int(child))
     return found
 
