@@ -66,18 +66,25 @@ class Forecast:
         """Whether recent forecasts were good enough to refuse somebody by."""
         return self._seen < _FEW or self.error < _TRUSTED_ERROR
 
-    def engine_seconds(self, uncached: float, output: float) -> float:
-        """Engine time of so many prompt and output tokens, the latter sharing steps with what runs now."""
-        decode = self._model.decode_seconds(self._room.sequences, self._room.kv_held)
+    def engine_seconds(self, uncached: float, output: float, beside: int = 0) -> float:
+        """Engine time of so many prompt and output tokens, the latter sharing steps with what runs now.
+
+        `beside` sequences more will run by then, as far as there is room: where many come to an idle engine at once, its
+        steps are shared by as many as may run, long before they do.
+        """
+        room = self._room
+        sharing = max(room.sequences, min(int(room.sequence_limit), room.sequences + beside))
+        decode = self._model.decode_seconds(sharing, room.kv_held)
         return self._model.costs.token * uncached + decode * output
 
     def backlog(self, queues: Iterable[FairQueue]) -> float:
         """Estimated engine time of all that waits in `queues`, in seconds at the pace of late."""
-        uncached = output = 0
+        uncached = output = waiting = 0
         for queue in queues:
             uncached += queue.uncached
             output += queue.output
-        return self.engine_seconds(uncached, output) / self.pace
+            waiting += len(queue)
+        return self.engine_seconds(uncached, output, waiting) / self.pace
 
     def expect(
         self,
@@ -105,10 +112,10 @@ class Forecast:
         if crowded:
             room.wanted()
         blocked = blocked or (crowded and bool(room.running)) or bool(room.obstacle(ticket, opening))
-        higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above))
+        higher = self.engine_seconds(sum(each.uncached for each in above), sum(each.output for each in above), inside)
         weight = max(queue.weight + (0.0 if line.waiting else line.weight), booked.weight)
-        own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output)
-        everyone = self.engine_seconds(queue.uncached, queue.output) + booked.seconds / self.bias
+        own = self.engine_seconds(line.uncached + ticket.uncached, line.output + ticket.predicted_output, inside)
+        everyone = self.engine_seconds(queue.uncached, queue.output, inside) + booked.seconds / self.bias
         ahead = higher + min(everyone, (own + booked.own / self.bias) * weight / line.weight)
         work = ahead + self._next_leave() if blocked else 0.0
         coming = line.uncached if opening.own else queue.uncached + sum(each.uncached for each in above)

@@ -42,6 +42,24 @@ def enter(policy: Controller, now: float, asked: Ask, *, resumable: bool = False
     return ticket
 
 
+# Forecast
+
+
+def test_a_burst_at_an_idle_engine_is_expected_to_share_its_steps() -> None:
+    """One after another the answers would take 80 s; 16 at a time, as many as a new engine runs, they take 5.
+
+    When the others are priced only the first of them runs, so that what runs says nothing of how many will.
+    """
+    size = replace(SIZE, sequences=64, blocks=100_000)
+    policy = Controller(size, Rules(), prior=StepCosts(0.01, 1e-6))
+    first, *others = [policy.arrive(0.0, ask(max_tokens=250)) for _ in range(32)]
+    policy.price(0.0, first, Cost(50, 0, 250))
+    assert policy.decide(0.0).admit == [first]
+    for ticket in others:
+        policy.price(0.0, ticket, Cost(50, 0, 250))
+    assert 1.0 < max(ticket.predicted_ttft for ticket in others) < 10.0
+
+
 # Peak KV
 
 RUNNING = st.lists(st.tuples(st.integers(1, 500), st.integers(0, 60), st.integers(1, 3)), max_size=8)
