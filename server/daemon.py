@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +23,7 @@ from server.app import attach_engine, build_app, build_service
 from server.engine.client import VllmEngine
 from server.engine.startup_phases import StartupPhases
 from server.generation.errors import EngineDied, Interrupted
+from server.generation.ports import Engine
 from server.settings import Settings
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
@@ -52,11 +53,33 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Daemon:
-    """Runs once; `run` returns the process's exit code."""
+class OwnedEngine(Engine, Protocol):
+    """An engine with the processes that it runs in, which end with the daemon."""
 
-    def __init__(self, settings: Settings) -> None:
+    @property
+    def dead(self) -> bool:
+        """Whether the engine is gone."""
+
+    @property
+    def exit_codes(self) -> Mapping[int, int | None]:
+        """How each of its processes ended, by process id; None while it runs."""
+
+    async def stop(self, seconds: float) -> None:
+        """Ends its processes, waiting up to `seconds` for them to end by themselves."""
+
+
+StartEngine = Callable[[Settings, StartupPhases], Awaitable[OwnedEngine]]
+
+
+class Daemon:
+    """Runs once; `run` returns the process's exit code.
+
+    `start_engine` raises whatever keeps the engine from starting.
+    """
+
+    def __init__(self, settings: Settings, start_engine: StartEngine = VllmEngine.start) -> None:
         self._settings = settings
+        self._start_engine = start_engine
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
         self._gate = self._service.gate
@@ -73,7 +96,7 @@ class Daemon:
                 )
             )
         )
-        self._engine: VllmEngine | None = None
+        self._engine: OwnedEngine | None = None
         self._signals = 0
         self._draining = False
         self._reloading: asyncio.Task[None] | None = None
@@ -114,7 +137,7 @@ class Daemon:
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
         code = EXIT_OK
         try:
-            engine = self._engine = await VllmEngine.start(self._settings, self._phases)
+            engine = self._engine = await self._start_engine(self._settings, self._phases)
         except Exception as error:  # noqa: BLE001 - whatever it was, the process must end and say it
             _log.error("the engine did not start", why=_cause(error), exc_info=self._settings.log.level == "debug")
             code = EXIT_ENGINE
@@ -194,7 +217,7 @@ class Daemon:
         if ended:
             _log.warning("drain deadline passed", ended_early=ended)
 
-    async def _watch(self, engine: VllmEngine) -> None:
+    async def _watch(self, engine: OwnedEngine) -> None:
         """Ends the daemon when the engine dies."""
         while not engine.dead:
             await asyncio.sleep(_DEATH_POLL_SECONDS)
@@ -252,13 +275,13 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line}"
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, start_engine: StartEngine = VllmEngine.start) -> int:
     """Runs a daemon on an event loop of its own; returns its exit code."""
     import uvloop
 
     async def main() -> int:
         try:
-            daemon = Daemon(settings)
+            daemon = Daemon(settings, start_engine)
         except TenantFileError as error:
             _log.error("bad tenants file", why=str(error))
             return EXIT_USAGE

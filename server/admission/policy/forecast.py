@@ -69,8 +69,8 @@ class Forecast:
     def engine_seconds(self, uncached: float, output: float, beside: int = 0) -> float:
         """Engine time of so many prompt and output tokens, the latter sharing steps with what runs now.
 
-        `beside` sequences more will run by then, as far as there is room: where many come to an idle engine at once, its
-        steps are shared by as many as may run, long before they do.
+        `beside` sequences more will run by then, as far as there is room: where many come to an idle engine at once,
+        its steps are shared by as many as may run, long before they do.
         """
         room = self._room
         sharing = max(room.sequences, min(int(room.sequence_limit), room.sequences + beside))
