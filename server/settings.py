@@ -191,6 +191,21 @@ class ServerSettings(Section):
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
 
 
+class StreamingSettings(Section):
+    """How streams are sent; see `docs/frontend.md`."""
+
+    hold_seconds: float = Field(
+        0.04,
+        ge=0,
+        le=5,
+        description="Longest that a token is held back to share a frame with later ones while the event loop is behind;"
+        " 0 holds none.",
+    )
+    behind: float = Field(
+        0.6, gt=0, le=1, description="Part of the time between two steps above which serving one is being behind."
+    )
+
+
 class TenantSettings(Section):
     """Who may ask."""
 
@@ -258,6 +273,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     media: MediaSettings = MediaSettings()
     server: ServerSettings = ServerSettings()
+    streaming: StreamingSettings = StreamingSettings()
     tenants: TenantSettings = TenantSettings()
     quotas: QuotaSettings = QuotaSettings()
     admission: AdmissionSettings = AdmissionSettings()

@@ -25,6 +25,8 @@ from server.generation.ports import Price, Prompt
 # Hashing this many tokens takes about as long as it takes to hand them to a thread.
 _HASH_ON_LOOP_TOKENS = 4096
 _COMPLETE = ("stop", "tool_calls")
+# The policy counts KV cache in blocks of hundreds of tokens: it need not be told of each of them, which takes 3 us.
+_TOLD_TOKENS = 8
 # What settles in the background, which would be collected otherwise.
 _settling: set[asyncio.Task[None]] = set()
 
@@ -124,6 +126,7 @@ class AdmissionPermit:
         self._output_tokens = 0
         self._prompt_tokens = 0
         self._made = 0
+        self._untold = 0
         self._stop: Callable[[], None] | None = None
         self._interrupt: Callable[[Exception], None] | None = None
         self._error: Exception | None = None
@@ -175,6 +178,8 @@ class AdmissionPermit:
         assert desk.controller is not None
         assert ticket is not None
         measures.stopped()
+        untold, self._untold = self._untold, 0
+        desk.controller.made(desk.clock(), ticket, untold)
         desk.controller.stopped(desk.clock(), ticket, await self._cached(prompt, None))
         await self._wait_for_room()
 
@@ -184,8 +189,11 @@ class AdmissionPermit:
         self._made += tokens
         if desk.controller is None or ticket is None:
             return
+        self._untold += tokens
         first = ticket.prefilling
-        desk.controller.made(desk.clock(), ticket, tokens, cached)
+        if first or self._untold >= _TOLD_TOKENS:
+            untold, self._untold = self._untold, 0
+            desk.controller.made(desk.clock(), ticket, untold, cached)
         if first:
             self._computed(cached)
             desk.poke()
@@ -215,6 +223,8 @@ class AdmissionPermit:
             _settling.add(settling)
             settling.add_done_callback(_settling.discard)
         if ticket is not None and controller is not None:
+            if self._untold:
+                controller.made(self._desk.clock(), ticket, self._untold)
             # Already out of the controller if that was what ended it.
             controller.leave(self._desk.clock(), ticket, complete=outcome in _COMPLETE)
             if self._desk._permits.pop(ticket.id, None) is not None:

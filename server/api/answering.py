@@ -6,8 +6,7 @@ An endpoint brings an `Exchange`, which is one request in its dialect; all the r
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -111,7 +110,8 @@ async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exc
     IGNORED_PARAMETERS.inc(len(exchange.ignored))
     headers = ignored_parameters(exchange.ignored)
     if exchange.streamed:
-        return EventStream(_stream(running, exchange.frames(running)), running.close, headers, at.keep_alive)
+        streamed = _Streamed(running, exchange.frames(running))
+        return EventStream(streamed.next, running.close, headers, at.keep_alive)
     try:
         body = await while_connected(request.receive, _collect(running, exchange.whole(running)))
     finally:
@@ -137,23 +137,38 @@ class _Permits:
 
 
 async def _collect(running: RunningGeneration, whole: Whole) -> bytes:
-    async with contextlib.aclosing(running.events()) as batches:
-        async for batch in batches:
+    while batches := await running.next():
+        for batch in batches:
             whole.add(batch)
     return whole.encode(running.finish_reasons, running.usage)
 
 
-async def _stream(running: RunningGeneration, frames: Frames) -> AsyncGenerator[bytes, None]:
-    try:
-        if started := frames.start():
-            yield started
-        async with contextlib.aclosing(running.events()) as batches:
-            async for batch in batches:
-                if shown := frames.batch(batch):
-                    yield shown
-        yield frames.finish(running.usage)
-    except RequestFailed as error:
-        yield frames.failed(error)
+class _Streamed:
+    """A running generation as the bytes of its stream."""
+
+    def __init__(self, running: RunningGeneration, frames: Frames) -> None:
+        self._running = running
+        self._frames = frames
+        self._begun = self._ended = False
+
+    async def next(self) -> bytes:
+        """The next frames, nothing after the last."""
+        frames, running = self._frames, self._running
+        if not self._begun:
+            self._begun = True
+            if started := frames.start():
+                return started
+        if self._ended:
+            return b""
+        try:
+            while batches := await running.next():
+                if shown := b"".join([frames.batch(batch) for batch in batches]):
+                    return shown
+        except RequestFailed as error:
+            self._ended = True
+            return frames.failed(error)
+        self._ended = True
+        return frames.finish(running.usage)
 
 
 def _left(error: BaseException) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from server.api.burst import Burst, Line
+from server.api.direct_send import direct_send
 from server.api.disconnect import ClientGone, while_connected
 
 _HEADERS = {
@@ -19,10 +21,11 @@ _HEADERS = {
 }
 
 _COMMENT = b": keep-alive\n\n"
+_BURST = Burst()
 
 
 class EventStream(Response):
-    """Sends each item of `frames` as it comes, then awaits `close`, also when not one frame was asked for.
+    """Sends what `next_frames` gives until that is nothing, then awaits `close`, also when it was never asked.
 
     Where no frame comes for `keep_alive` seconds a comment is sent, which clients pass over and proxies count as life;
     0 sends none.
@@ -30,14 +33,14 @@ class EventStream(Response):
 
     def __init__(
         self,
-        frames: AsyncGenerator[bytes, None],
+        next_frames: Callable[[], Awaitable[bytes]],
         close: Callable[[], Awaitable[None]],
         headers: dict[str, str],
         keep_alive: float = 0.0,
     ) -> None:
         super().__init__(headers={**_HEADERS, **headers})
         del self.headers["content-length"]
-        self._frames = frames
+        self._next_frames = next_frames
         self._close = close
         self._keep_alive = keep_alive
         self._quiet = True
@@ -46,27 +49,28 @@ class EventStream(Response):
         """Runs the response (ASGI)."""
         try:
             with contextlib.suppress(ClientGone):
-                await while_connected(receive, self._send(send))
+                await while_connected(receive, self._send(scope, send))
         finally:
             await self._close()
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        keeping_alive = asyncio.ensure_future(self._comment(send)) if self._keep_alive else None
+        line, next_frames = Line(_BURST, direct_send(scope, send)), self._next_frames
+        keeping_alive = asyncio.ensure_future(self._comment(line)) if self._keep_alive else None
         try:
-            async with contextlib.aclosing(self._frames) as frames:
-                async for frame in frames:
-                    self._quiet = False
-                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+            while frames := await next_frames():
+                self._quiet = False
+                await line.write(frames)
+            await line.drain()
         finally:
             if keeping_alive is not None:
                 keeping_alive.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _comment(self, send: Send) -> None:
+    async def _comment(self, line: Line) -> None:
         """One timer for the whole stream: a timeout on every frame would cost more than the frame."""
         while True:
             self._quiet = True
             await asyncio.sleep(self._keep_alive)
             if self._quiet:
-                await send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
+                await line.write(_COMMENT)

@@ -165,7 +165,7 @@ class StreamEncoder:
         before = self._before[batch.answer]
         deltas = [delta for event in batch.events if (delta := self._delta(event))]
         if self._bare:
-            frames = b"".join(before + delta + self._after for delta in deltas)
+            frames = b"".join([before + delta + self._after for delta in deltas])
         else:
             frames = self._with_details(before, deltas or [b"{}"], batch)
         if batch.finish_reason is not None:
@@ -196,7 +196,7 @@ class StreamEncoder:
         return first + b"".join(before + delta + self._after for delta in deltas[1:])
 
     def _delta(self, event: OutputEvent) -> bytes:
-        if isinstance(event, TextDelta):
+        if type(event) is TextDelta:
             return b'{"content":' + orjson.dumps(event.text) + b"}"
         if isinstance(event, ReasoningDelta):
             if not self._shown.reasoning:

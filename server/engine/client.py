@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.child_processes import prepare_children
+from server.engine.coalescing import Coalescer
 from server.engine.failures import translate
-from server.engine.logprobs import token_logprobs
 from server.engine.media_connector import ready, register
 from server.engine.nested_configs import with_configs
 from server.engine.order_parameters import OrderParameters
+from server.engine.plain_outputs import is_plain, shorten
 from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.step_reports import Listener, step_reporter
+from server.engine.stream import VllmStream
 from server.engine.texts import detokenize, raw_input, tokenize, vocabulary
+from server.engine.token_metrics import batching_prometheus_logger
 from server.engine.torchvision_ops import ensure
 from server.generation.conversation import Sampling
 from server.generation.engine_state import EngineSize
-from server.generation.errors import EngineDied, InvalidRequest
-from server.generation.ports import DecodedImage, DecodedVideo, EngineDelta, Order, Prompt
+from server.generation.errors import InvalidRequest
+from server.generation.ports import DecodedImage, DecodedVideo, Order, Prompt
 from server.settings import Settings
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
@@ -31,8 +33,10 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 class VllmEngine:
     """Start it with `start`; it serves until `stop` or until its process dies."""
 
-    def __init__(self, llm: Any, parameters: OrderParameters, listeners: list[Listener]) -> None:
+    def __init__(self, llm: Any, parameters: OrderParameters, listeners: list[Listener], coalescer: Coalescer) -> None:
         self._llm = llm
+        self._coalescer = coalescer
+        listeners.append(lambda report: coalescer.step_ended())
         self._listeners = listeners
         self._parameters = parameters
         tokenizer = llm.renderer.get_tokenizer()
@@ -52,7 +56,9 @@ class VllmEngine:
             llm = await asyncio.to_thread(_build, settings, phases, listeners)
         finally:
             tap.close()
-        engine = cls(llm, await OrderParameters.start(llm, settings), listeners)
+        streaming = settings.streaming
+        coalescer = Coalescer(streaming.hold_seconds, streaming.behind)
+        engine = cls(llm, await OrderParameters.start(llm, settings), listeners, coalescer)
         await engine._warm_up()
         return engine
 
@@ -198,7 +204,10 @@ class VllmEngine:
             raise
         except Exception as error:
             raise translate(error) from error
-        return VllmStream(self._llm, queue, order.sampling.logprobs)
+        # Several answers have states of their own, by other ids.
+        state = self._llm.output_processor.request_states.get(queue.request_id)
+        plain = state is not None and is_plain(state)
+        return VllmStream(self._llm, queue, self._coalescer, order.sampling.logprobs, plain=plain)
 
     async def stop(self, seconds: float) -> None:
         """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""
@@ -207,7 +216,7 @@ class VllmEngine:
 
     def _abandon(self, adding: asyncio.Future[Any]) -> None:
         if not adding.cancelled() and adding.exception() is None:
-            closing = asyncio.ensure_future(VllmStream(self._llm, adding.result()).close())
+            closing = asyncio.ensure_future(VllmStream(self._llm, adding.result(), self._coalescer).close())
             _BACKGROUND.add(closing)
             closing.add_done_callback(_BACKGROUND.discard)
 
@@ -235,59 +244,6 @@ class VllmEngine:
             await stream.close()
 
 
-class VllmStream:
-    """One request in vLLM's engine, read from its output collector."""
-
-    __slots__ = ("_finished", "_llm", "_logprobs", "_queue")
-
-    def __init__(self, llm: Any, queue: Any, logprobs: int | None = None) -> None:
-        self._llm = llm
-        self._queue = queue
-        self._logprobs = logprobs
-        self._finished = False
-
-    async def next(self) -> Sequence[EngineDelta]:
-        """See `server.generation.ports.EngineStream`."""
-        queue = self._queue
-        try:
-            # Taking what is there without a task switch keeps the loop cheap under load.
-            output = queue.get_nowait() or await queue.get()
-        except Exception as error:
-            raise translate(error) from error
-        self._finished = output.finished
-        cached = output.num_cached_tokens or 0
-        return [
-            EngineDelta(
-                completion.text,
-                completion.token_ids,
-                completion.finish_reason,
-                cached,
-                completion.index,
-                ()
-                if self._logprobs is None
-                else token_logprobs(completion, self._llm.renderer.get_tokenizer(), self._logprobs),
-            )
-            for completion in output.outputs
-        ]
-
-    def interrupt(self, error: Exception) -> None:
-        """See `server.generation.ports.EngineStream`."""
-        if not self._finished:
-            self._queue.put(error)
-
-    async def close(self) -> None:
-        """See `server.generation.ports.EngineStream`."""
-        if self._finished:
-            return
-        self._finished = True
-        # Shielded: a handler that is being cancelled must still free its sequence.
-        with contextlib.suppress(EngineDied):
-            try:
-                await asyncio.shield(self._llm.abort(self._queue.request_id, internal=True))
-            except Exception as error:
-                raise translate(error) from error
-
-
 _BACKGROUND: set[asyncio.Future[None]] = set()
 
 
@@ -302,10 +258,21 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener])
     register()
     config = AsyncEngineArgs(**with_configs(engine_arguments(settings))).create_engine_config()
     phases.enter("engine process")
-    llm = AsyncLLM.from_vllm_config(config, stat_loggers=[step_reporter(listeners)])
+    llm = AsyncLLM.from_vllm_config(config, stat_loggers=[step_reporter(listeners), batching_prometheus_logger()])
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
+    # Kept for a log line every ten seconds that only vLLM's own server asks for; 0.1 ms a step.
+    loggers = llm.logger_manager.stat_loggers
+    loggers[:] = [each for each in loggers if not _logs_lines(each)]
+    shorten(llm.output_processor)
     return llm
+
+
+def _logs_lines(logger: Any) -> bool:
+    from vllm.v1.metrics.loggers import LoggingStatLogger
+
+    inner = getattr(logger, "per_engine_stat_loggers", {}).values()
+    return any(isinstance(each, LoggingStatLogger) for each in (logger, *inner))
 
 
 def _media_places(engine_input: Mapping[str, Any]) -> Mapping[int, str]:

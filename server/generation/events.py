@@ -2,55 +2,52 @@
 
 The output parser turns text deltas into these; dialects turn them into wire JSON. They carry no timing and no
 transport: the same list of events makes a streamed answer and a whole one.
+
+They are msgspec's structs since some of them are made for every token: one takes 0.1 us, a frozen dataclass 0.8 us.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from server.generation.ports import TokenLogprob
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
+class ReasoningDelta(msgspec.Struct, frozen=True):
     """More of the model's thinking."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True):
     """More of the visible answer."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallStart:
+class ToolCallStart(msgspec.Struct, frozen=True):
     """A tool call begins; `index` counts the calls of this answer from 0."""
 
     index: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallArguments:
+class ToolCallArguments(msgspec.Struct, frozen=True):
     """A piece of the call's arguments: concatenated, a call's pieces are one JSON object."""
 
     index: int
     fragment: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallEnd:
+class ToolCallEnd(msgspec.Struct, frozen=True):
     """The call is whole; its fragments now parse as JSON."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """What one engine delta brought to one answer. `finish_reason` is set on the answer's last batch."""
 
     answer: int

@@ -55,6 +55,7 @@ class Generation:
         self._think_end = think_end_token
         self._answers = [_Answer(new_parser(), prompt.thinking) for _ in range(answers)]
         self._unfinished = answers
+        self._failure: RequestFailed | None = None
         self.prompt_token_ids = prompt.token_ids
         self.usage = Usage(prompt=prompt.tokens)
 
@@ -63,20 +64,35 @@ class Generation:
         """How each answer ended: "stop", "length" or "tool_calls"; None while it is being made."""
         return [answer.finish_reason for answer in self._answers]
 
-    async def events(self) -> AsyncGenerator[Batch, None]:
-        """One batch for each engine delta, also where no event is ready yet: its tokens were made all the same.
+    async def next(self) -> Sequence[Batch]:
+        """The next batches: one for each engine delta, also where no event is ready yet, since its tokens were made all
+        the same. None once all answers have ended.
 
         Raises EngineDied, EngineFailed or Interrupted; the batches before it stand.
         """
+        if self._failure is not None:
+            raise self._failure
+        if not self._unfinished:
+            return ()
+        batches: list[Batch] = []
         try:
-            while self._unfinished:
-                for delta in await self._stream.next():
-                    yield self._read(delta)
+            for delta in await self._stream.next():
+                batches.append(self._read(delta))
         except RequestFailed as error:
             self._permit.end(error.outcome)
-            raise
-        # The first answer stands for all where the metrics count how a request ended.
-        self._permit.end(self._answers[0].finish_reason or "stop")
+            if not batches:
+                raise
+            self._failure = error
+        if not self._unfinished:
+            # The first answer stands for all where the metrics count how a request ended.
+            self._permit.end(self._answers[0].finish_reason or "stop")
+        return batches
+
+    async def events(self) -> AsyncGenerator[Batch, None]:
+        """The same, batch by batch."""
+        while batches := await self.next():
+            for batch in batches:
+                yield batch
 
     async def free(self) -> None:
         """Frees the engine's sequence if it still runs, and leaves the permit to whoever gave it."""
@@ -96,9 +112,11 @@ class Generation:
         events = answer.parser.feed(delta.text)
         if delta.finish_reason is not None:
             events = [*events, *answer.parser.finish()]
-        answer.called_tool = answer.called_tool or any(isinstance(event, ToolCallStart) for event in events)
-        # A call inside the thinking ends it without `</think>`.
-        answer.thinking = answer.thinking and not answer.called_tool
+        for event in events:
+            if type(event) is ToolCallStart:
+                answer.called_tool = True
+                # A call inside the thinking ends it without `</think>`.
+                answer.thinking = False
         if delta.finish_reason is not None:
             answer.finish_reason = _finished_by(delta.finish_reason, called_tool=answer.called_tool)
             self._unfinished -= 1

@@ -27,6 +27,9 @@ class MergedGeneration:
         self._parts = list(parts)
         self._permits = list(permits)
         self._answers = list(answers)
+        self._came: asyncio.Queue[Batch | Exception | None] | None = None
+        self._readers: list[asyncio.Task[None]] = []
+        self._unread = 0
 
     @property
     def finish_reasons(self) -> list[str | None]:
@@ -48,32 +51,43 @@ class MergedGeneration:
             reasoning=sum(usage.reasoning for usage in usages),
         )
 
+    async def next(self) -> Sequence[Batch]:
+        """The next batch as it comes, `answer` counted through all parts; none once all have ended.
+
+        Raises what the first to fail raises. Whoever stops before the end must `close`.
+        """
+        if self._came is None:
+            # Bounded, so that a client that reads slowly holds its parts up instead of filling the memory.
+            self._came = asyncio.Queue(maxsize=len(self._parts))
+            self._readers = [asyncio.create_task(self._read(part, self._came)) for part in range(len(self._parts))]
+            self._unread = len(self._parts)
+        while self._unread:
+            came = await self._came.get()
+            if isinstance(came, Batch):
+                return (came,)
+            if came is None:
+                self._unread -= 1
+            else:
+                await _end(self._readers)
+                if isinstance(came, RequestFailed):
+                    await self.close(came.outcome)
+                raise came
+        return ()
+
     async def events(self) -> AsyncGenerator[Batch, None]:
-        """The parts' batches as they come, `answer` counted through all parts. Raises what the first to fail raises."""
-        # Bounded, so that a client that reads slowly holds its parts up instead of filling the memory.
-        read: asyncio.Queue[Batch | Exception | None] = asyncio.Queue(maxsize=len(self._parts))
-        readers = [asyncio.create_task(self._read(index, read)) for index in range(len(self._parts))]
+        """The same, batch by batch."""
         try:
-            running = len(readers)
-            while running:
-                came = await read.get()
-                if came is None:
-                    running -= 1
-                elif isinstance(came, Exception):
-                    raise came
-                else:
-                    yield came
-        except RequestFailed as error:
-            await _end(readers)
-            await self.close(error.outcome)
-            raise
+            while batches := await self.next():
+                for batch in batches:
+                    yield batch
         finally:
-            await _end(readers)
+            await _end(self._readers)
 
     async def close(self, outcome: str = "client_gone") -> None:
         """Closes every part that has not ended by itself, also where closing another one fails; raises the first such
         failure.
         """
+        await _end(self._readers)
         closed = await asyncio.gather(
             *map(self._close, range(len(self._parts)), repeat(outcome)), return_exceptions=True
         )

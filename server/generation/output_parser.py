@@ -99,6 +99,8 @@ class OutputParser:
         # Closers without an opener are dropped while it is `_quiet`, before text comes; those `_owed`, anywhere.
         self._quiet = True
         self._owed: tuple[str, ...] = ()
+        # In the middle of a thought or a text that has begun.
+        self._in_prose = False
         # The call: how it was opened, while that is not certain; its arguments; its index.
         self._opener: list[str] = []
         self._writers: dict[str, ArgumentsWriter] = {}
@@ -108,6 +110,10 @@ class OutputParser:
 
     def feed(self, delta: str) -> list[OutputEvent]:
         """The events that this delta completes."""
+        # Most tokens are prose in the middle of prose, and no marker begins in them.
+        quiet = not self._buffer and not self._space
+        if self._in_prose and quiet and delta and "<" not in delta and not delta[-1].isspace():
+            return [ReasoningDelta(delta) if self._thinking else TextDelta(delta)]
         self._buffer = self._buffer + delta if self._buffer else delta
         self._run()
         return self._drain()
@@ -311,6 +317,7 @@ class OutputParser:
         body = text.rstrip(self._trail)
         if body:
             self._visible, self._quiet = True, False
+            self._in_prose = True
             kind = ReasoningDelta if self._thinking else TextDelta
             for space in self._space:
                 self._put(kind, space)
@@ -322,12 +329,14 @@ class OutputParser:
     def _end_thinking(self) -> None:
         self._thinking, self._lead, self._trail = False, "\n", None
         self._begun, self._visible, self._quiet = False, False, True
+        self._in_prose = False
         self._space.clear()
         self._step = self._in_text
 
     def _open(self, marker: str) -> None:
         self._at += len(marker)
         self._opener.append(marker)
+        self._in_prose = False
         self._step = self._in_opener if marker == CALL else self._in_name
 
     def _not_a_call(self) -> None:
@@ -361,6 +370,7 @@ class OutputParser:
         self._events.append(ToolCallEnd(self._calls))
         self._calls += 1
         self._quiet, self._space_before = True, len(self._space)
+        self._in_prose = False
         self._step = self._in_text
 
     def _put(self, kind: type[ReasoningDelta | TextDelta | ToolCallArguments], text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 from PIL.Image import Image
 
 from server.generation.conversation import ImagePart, Sampling, Structure, Tool, ToolChoice, VideoPart
@@ -79,8 +80,7 @@ class TokenLogprob:
     top: Sequence[TokenLogprob] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineDelta:
+class EngineDelta(msgspec.Struct, frozen=True):
     """What the engine made since the last delta of one answer: usually one token, more when the reader lags or it
     speculates. `answer` counts from 0; `logprobs` has one entry a token if they were asked for.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from server.generation.errors import RequestFailed
 from server.generation.ports import Engine, EngineDelta, EngineStream, Order, Permit, Prompt
 
@@ -70,7 +72,7 @@ class ResumableStream:
             self._held = None
             self._made += delta.token_ids
             # What the client's own prompt had in the cache, not what going on found there.
-            return [replace(delta, cached_tokens=self._cached)]
+            return [msgspec.structs.replace(delta, cached_tokens=self._cached)]
 
     def interrupt(self, error: Exception) -> None:
         """See `server.generation.ports.EngineStream`."""
@@ -94,7 +96,7 @@ class ResumableStream:
 
 
 def _joined(first: EngineDelta, second: EngineDelta) -> EngineDelta:
-    return replace(
+    return msgspec.structs.replace(
         second,
         text=first.text + second.text,
         token_ids=[*first.token_ids, *second.token_ids],

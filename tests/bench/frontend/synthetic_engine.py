@@ -1,18 +1,21 @@
 """An engine that computes nothing: every `step_seconds` it gives each of its streams one token.
 
 It stands behind the daemon's own interface (`server.generation.ports.Engine`), so that the front end alone is measured.
-Everything in front of it is the real daemon.
+Everything in front of it is the real daemon, from `VllmStream` on, which is put what vLLM's output handler would put.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from server.engine.coalescing import Coalescer
 from server.engine.startup_phases import StartupPhases
+from server.engine.stream import VllmStream
 from server.generation.engine_state import EngineReport, EngineSize
-from server.generation.ports import EngineDelta, Order, Prompt
+from server.generation.ports import Order, Prompt
 from server.settings import Settings
 
 WORDS = ("The", " front", " end", " carries", " tokens", ",", " and", " never", " holds", " one", " back", ".\n")
@@ -20,51 +23,43 @@ WORDS = ("The", " front", " end", " carries", " tokens", ",", " and", " never", 
 CHUNK = 128
 
 
-class SyntheticStream:
-    """Tokens as they come; what was not read is given in one delta, as vLLM's collector does."""
+@dataclass(slots=True)
+class _Completion:
+    """The part of vLLM's CompletionOutput that is read."""
 
-    def __init__(self, engine: SyntheticEngine, order: Order, prompt: Prompt) -> None:
-        self._engine = engine
-        self._left = order.max_tokens
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+    index: int = 0
+
+
+@dataclass(slots=True)
+class _Output:
+    """The part of vLLM's RequestOutput that is read."""
+
+    outputs: list[_Completion]
+    finished: bool
+    num_cached_tokens: int = 0
+
+
+class _Queue:
+    """A request in the engine, in the place of vLLM's collector."""
+
+    put: Callable[[_Output | Exception], None]
+    output: _Output | None = None
+
+    def __init__(self, request_id: str, tokens: int) -> None:
+        self.request_id = request_id
+        self._left = tokens
         self._made = 0
-        self._prompt = prompt
-        self._text: list[str] = []
-        self._ids: list[int] = []
-        self._ready = asyncio.Event()
-        self._error: Exception | None = None
-        self._finished = False
 
-    def step(self) -> None:
-        """One token more."""
+    def step(self) -> bool:
+        """One token more; whether there will be others."""
         word = self._made % len(WORDS)
         self._made += 1
-        self._left -= 1
-        self._text.append(WORDS[word])
-        self._ids.append(word)
-        if not self._left:
-            self._finished = True
-            self._engine.leave(self)
-        self._ready.set()
-
-    async def next(self) -> Sequence[EngineDelta]:
-        """See `server.generation.ports.EngineStream`."""
-        while not self._ids and self._error is None:
-            await self._ready.wait()
-        if self._error is not None:
-            raise self._error
-        self._ready.clear()
-        delta = EngineDelta("".join(self._text), self._ids, "length" if self._finished else None, 0)
-        self._text, self._ids = [], []
-        return [delta]
-
-    def interrupt(self, error: Exception) -> None:
-        """See `server.generation.ports.EngineStream`."""
-        self._error = error
-        self._ready.set()
-
-    async def close(self) -> None:
-        """See `server.generation.ports.EngineStream`."""
-        self._engine.leave(self)
+        finished = self._made == self._left
+        self.put(_Output([_Completion(WORDS[word], [word], "length" if finished else None)], finished))
+        return not finished
 
 
 class SyntheticEngine:
@@ -76,9 +71,10 @@ class SyntheticEngine:
     dead = False
     exit_codes: Mapping[int, int | None] = {}
 
-    def __init__(self, step_seconds: float) -> None:
+    def __init__(self, step_seconds: float, coalescer: Coalescer) -> None:
         self._step_seconds = step_seconds
-        self._streams: dict[SyntheticStream, None] = {}
+        self._running: dict[str, _Queue] = {}
+        self._coalescer = coalescer
         self._prefill = 0
         self._listeners: list[Callable[[EngineReport], None]] = []
         self._stepping = asyncio.create_task(self._step_on())
@@ -92,9 +88,9 @@ class SyntheticEngine:
         """See `server.generation.ports.Engine`."""
         self._listeners.append(listener)
 
-    def leave(self, stream: SyntheticStream) -> None:
-        """The stream gets no more tokens."""
-        self._streams.pop(stream, None)
+    async def abort(self, request_id: str, internal: bool) -> None:
+        """The request gets no more tokens; as AsyncLLM has it."""
+        self._running.pop(request_id, None)
 
     async def render(
         self,
@@ -111,12 +107,11 @@ class SyntheticEngine:
     async def parameters(self, order: Order) -> None:
         """See `server.generation.ports.Engine`."""
 
-    async def submit(self, request_id: str, prompt: Prompt, order: Order, parameters: Any = None) -> SyntheticStream:
+    async def submit(self, request_id: str, prompt: Prompt, order: Order, parameters: Any = None) -> VllmStream:
         """See `server.generation.ports.Engine`."""
-        stream = SyntheticStream(self, order, prompt)
-        self._streams[stream] = None
+        queue = self._running[request_id] = _Queue(request_id, order.max_tokens)
         self._prefill += prompt.tokens
-        return stream
+        return VllmStream(self, queue, self._coalescer)
 
     async def stop(self, seconds: float) -> None:
         """Ends the steps."""
@@ -129,12 +124,15 @@ class SyntheticEngine:
             # By the clock and not after the last step: an engine does not wait for its front end.
             due = max(due + self._step_seconds, loop.time() - 10 * self._step_seconds)
             await asyncio.sleep(max(0.0, due - loop.time()))
-            running = list(self._streams)
+            running = list(self._running.values())
             for start in range(0, len(running), CHUNK):
-                for stream in running[start : start + CHUNK]:
-                    stream.step()
-                await asyncio.sleep(0)
+                for queue in running[start : start + CHUNK]:
+                    if queue.request_id in self._running and not queue.step():
+                        del self._running[queue.request_id]
+                if start + CHUNK < len(running):
+                    await asyncio.sleep(0)
             if running:
+                self._coalescer.step_ended()
                 report = EngineReport(self._step_seconds, self._prefill, len(running), len(running), 0, 0.1)
                 self._prefill = 0
                 for listener in self._listeners:
@@ -148,6 +146,6 @@ def starter(step_seconds: float) -> Callable[[Settings, StartupPhases], Any]:
     """What `server.daemon.Daemon` starts in place of vLLM."""
 
     async def start(settings: Settings, phases: StartupPhases) -> SyntheticEngine:
-        return SyntheticEngine(step_seconds)
+        return SyntheticEngine(step_seconds, Coalescer(settings.streaming.hold_seconds, settings.streaming.behind))
 
     return start
