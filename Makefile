@@ -4,7 +4,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test test-slow redis lint format bench-parser bench-admission bench-load simulate fit-simulator train
+.PHONY: help install serve test test-slow redis lint format bench-parser bench-frontend bench-admission bench-load simulate fit-simulator train
 .PHONY: evaluate lock clean
 
 help: ## Show this list
@@ -36,6 +36,9 @@ format: install ## Put the code into shape
 
 bench-parser: install ## Cost per token of the output parser, beside vLLM's
 	@$(BIN)/python tests/bench/parser_cost.py
+
+bench-frontend: install ## CPU per token beside vLLM's own servers, stalls, memory and what one core carries (half an hour)
+	@$(BIN)/python -m tests.bench.frontend $(ARGS)
 
 bench-load: install ## Admission under open-loop load on the real engine, beside the same load without it
 	@$(BIN)/python -m tests.bench.admission_engine $(ARGS)

@@ -25,6 +25,7 @@ from server.engine.client import VllmEngine
 from server.engine.startup_phases import StartupPhases
 from server.generation.errors import EngineDied, Interrupted
 from server.generation.ports import Engine
+from server.idle_memory import give_back_when_idle
 from server.settings import Settings
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
@@ -159,7 +160,9 @@ class Daemon:
         self._phases.enter("ready")
         self._announce(listener, *admin_listeners)
         watching = asyncio.create_task(self._watch(engine))
+        tidying = asyncio.create_task(give_back_when_idle(lambda: len(self._gate)))
         await serving
+        tidying.cancel()
         code = EXIT_ENGINE if self._gate.state is State.DEAD else EXIT_OK
         watching.cancel()
         if not engine.dead:

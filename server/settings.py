@@ -202,7 +202,7 @@ class StreamingSettings(Section):
         " 0 holds none.",
     )
     behind: float = Field(
-        0.6, gt=0, le=1, description="Part of the time between two steps above which serving one is being behind."
+        0.8, gt=0, le=1, description="Part of the time between two steps above which serving one is being behind."
     )
 
 

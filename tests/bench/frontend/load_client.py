@@ -23,13 +23,18 @@ _TAIL = 4096
 
 @dataclass
 class Load:
-    """`requests` in all over `streams` connections. `body` is a chat request without messages."""
+    """`requests` in all over `streams` connections. `body` is a chat request without messages.
+
+    With `until_told` there is no end of requests: it goes on until the standard input is closed. The first second is
+    then not counted, in which all streams begin.
+    """
 
     port: int
     streams: int
     requests: int
     body: dict[str, Any]
     path: str = "/v1/chat/completions"
+    until_told: bool = False
 
 
 @dataclass
@@ -82,7 +87,7 @@ class Stream(asyncio.Protocol):
         # The frame that says who speaks comes before any token.
         if frames - data.count(b'"role"') > 0:
             if self._last:
-                run.itl.append(now - self._last)
+                run.gap(now - self._last, now)
             else:
                 run.ttft.append(now - self._sent)
             self._last = now
@@ -106,6 +111,11 @@ class Run:
         self.ttft = array("d")
         self.itl = array("d")
         self._over: asyncio.Event
+        self._counts_from = 0.0
+
+    def gap(self, seconds: float, now: float) -> None:
+        if now >= self._counts_from:
+            self.itl.append(seconds)
 
     def _request(self) -> bytes:
         message = {"role": "user", "content": f"Tell me story number {self._next} please"}
@@ -114,13 +124,13 @@ class Run:
         return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
     def go_on(self, stream: Stream) -> None:
-        if self._next < self._load.requests:
+        if self._next < self._load.requests or self._load.until_told:
             stream.send(self._request())
             self._next += 1
 
     def ended(self, stream: Stream) -> None:
         self._ended += 1
-        if self._ended == self._load.requests or self.result.failures:
+        if (self._ended == self._load.requests and not self._load.until_told) or self.result.failures:
             self._over.set()
         else:
             self.go_on(stream)
@@ -135,7 +145,11 @@ class Run:
         began, cpu = time.perf_counter(), time.process_time()
         for stream in streams:
             self.go_on(stream)
-        await self._over.wait()
+        if self._load.until_told:
+            self._counts_from = began + 1.0
+            await asyncio.to_thread(sys.stdin.read)
+        else:
+            await self._over.wait()
         result = self.result
         result.wall, result.client_cpu = time.perf_counter() - began, time.process_time() - cpu
         result.ttft, result.itl = quantiles(self.ttft), quantiles(self.itl)
@@ -159,7 +173,7 @@ def main() -> None:
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-    load = Load(**json.load(sys.stdin))
+    load = Load(**json.loads(sys.stdin.readline()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(asdict(runner.run(Run(load).run()))))
 

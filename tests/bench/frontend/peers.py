@@ -102,6 +102,15 @@ class Qwend(Peer):
         return ["server.cli", "serve", "--profile", profile, *ports]
 
 
+class QwendHolding(Qwend):
+    """qwend told to hold tokens for longer, and sooner, than it does by default."""
+
+    name = "qwend-holding"
+
+    def environment(self) -> dict[str, str]:
+        return {"QWEND_STREAMING__HOLD_SECONDS": "0.15", "QWEND_STREAMING__BEHIND": "0.1"}
+
+
 class VllmPython(Peer):
     name = "vllm-python"
 
@@ -162,5 +171,5 @@ class Floor(Peer):
 
 def at_hand() -> list[type[Peer]]:
     """The peers that can be started here."""
-    peers: list[type[Peer]] = [Qwend, VllmPython, Floor]
+    peers: list[type[Peer]] = [Qwend, QwendHolding, VllmPython, Floor]
     return [*peers, VllmRust] if os.environ.get("VLLM_RUST_FRONTEND_PATH") else peers

@@ -1,0 +1,75 @@
+"""The front-end benchmark: `python -m tests.bench.frontend [peers|synthetic|memory|stalls|first-token|all]`.
+
+Writes results/frontend.json, each part into its own key, and results/frontend.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.frontend.first_token import first_tokens
+from tests.bench.frontend.peers import Peer, Qwend, VllmPython, at_hand
+from tests.bench.frontend.plot import plot
+from tests.bench.frontend.side_by_side import rows, summary
+from tests.bench.frontend.stalls import stalls
+from tests.bench.frontend.synthetic import carried, memory
+
+RESULTS = Path("results")
+PROFILE = "reference-cpu"
+
+
+def peers(widths: list[int], rounds: int) -> list[dict[str, Any]]:
+    found = []
+    for row in rows([partial(kind, PROFILE) for kind in at_hand()], widths, rounds):
+        found.append(row)
+        show([row])
+    told = summary(found, beside="vllm-python")
+    plot(told, RESULTS / "frontend.png")
+    return told
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    table = Table(*found[0])
+    for row in found:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(width=200).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", nargs="?", default="all")
+    parser.add_argument("--widths", default="1,32,256", help="streams at once")
+    parser.add_argument("--rounds", type=int, default=2)
+    given = parser.parse_args()
+    both: list[Callable[[], Peer]] = [partial(Qwend, PROFILE), partial(VllmPython, PROFILE)]
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "first-token": lambda: first_tokens(PROFILE),
+        "synthetic": lambda: list(carried()),
+        "memory": lambda: [memory()],
+        "stalls": lambda: list(stalls(both)),
+        "peers": lambda: peers([int(each) for each in given.widths.split(",")], given.rounds),
+    }
+    if given.part not in (*parts, "all"):
+        parser.error(f"the parts are {', '.join(parts)} and all")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "frontend.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    for name, run in parts.items():
+        if given.part in (name, "all"):
+            kept[name] = run()
+            kept["machine"] = {"python": platform.python_version(), "processor": platform.processor()}
+            path.write_text(json.dumps(kept, indent=1))
+            show(kept[name])
+
+
+if __name__ == "__main__":
+    main()

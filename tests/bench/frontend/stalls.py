@@ -1,0 +1,122 @@
+"""How long other streams stand still while something heavy is asked for, for qwend and vLLM's server side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from tests.bench.frontend.load_client import Load, Result
+from tests.bench.frontend.peers import Peer
+from tests.bench.frontend.side_by_side import MODEL, body
+
+STREAMS, TIMES = 32, 10
+
+
+def heavy() -> dict[str, Callable[[int], dict[str, Any]]]:
+    """What is sent, by its name; each time it differs, so that nothing is remembered."""
+    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa "
+    picture = io.BytesIO()
+    # Noise, so that the file is as large as a photograph's.
+    noise = np.random.default_rng(7).integers(0, 255, (4000, 4000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(picture, "JPEG", quality=50)
+    image = base64.b64encode(picture.getvalue()).decode()
+
+    def chat(content: Any, **fields: Any) -> dict[str, Any]:
+        return {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 1, **fields}
+
+    def turns(number: int) -> dict[str, Any]:
+        messages = [
+            {"role": ("user", "assistant")[turn % 2], "content": f"Turn {turn} of {number}. {words * 2}"}
+            for turn in range(501)
+        ]
+        return {"model": MODEL, "messages": messages, "max_tokens": 1}
+
+    def schema(number: int) -> dict[str, Any]:
+        properties = {
+            f"field_{number}_{each}": {
+                "type": "object",
+                "properties": {f"p{inner}": {"enum": [f"v{k}" for k in range(8)]} for inner in range(8)},
+                "required": [f"p{inner}" for inner in range(8)],
+                "additionalProperties": False,
+            }
+            for each in range(60)
+        }
+        wanted = {"type": "object", "properties": properties, "required": list(properties)}
+        return chat("Hello", response_format={"type": "json_schema", "json_schema": {"name": "big", "schema": wanted}})
+
+    return {
+        # 256 Ki tokens of text, more than the reference checkpoint's context: it is tokenised all the same where the
+        # server does not see by its length that it cannot fit.
+        "256K-token prompt": lambda number: chat(f"{number} " + words * 26_000),
+        "500 messages": turns,
+        "16-megapixel image": lambda number: chat(
+            [
+                {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}},
+                {"type": "text", "text": f"What is it? {number}"},
+            ]
+        ),
+        "large JSON schema": schema,
+        "20 MB body": lambda number: chat(f"{number} " + "x" * 20_000_000),
+    }
+
+
+def stalls(kinds: list[Callable[[], Peer]]) -> Iterator[dict[str, Any]]:
+    """One row for each peer and input: the longest gap between two chunks of any of the live streams."""
+    inputs = heavy()
+    for kind in kinds:
+        with kind() as peer:
+            for _ in range(4):
+                peer.load(Load(0, STREAMS, STREAMS, body(16, streamed=True)))
+            for name, make in {"nothing": None, **inputs}.items():
+                with httpx.Client(base_url=f"http://127.0.0.1:{peer.port}", timeout=300) as client:
+                    statuses: list[int] = []
+                    bodies = [] if make is None else [json.dumps(make(number)).encode() for number in range(TIMES)]
+                    result = _beside(peer, lambda: _send(client, bodies, statuses))  # noqa: B023
+                yield {
+                    "peer": peer.name,
+                    "beside": name,
+                    "longest_gap_ms": result.itl["max"] * 1e3,
+                    "p99_gap_ms": result.itl["p99"] * 1e3,
+                    "statuses": {str(status): statuses.count(status) for status in sorted(set(statuses))},
+                    "failures": len(result.failures),
+                }
+
+
+def _send(client: httpx.Client, bodies: list[bytes], statuses: list[int]) -> None:
+    for each in bodies:
+        answer = client.post("/v1/chat/completions", content=each, headers={"content-type": "application/json"})
+        statuses.append(answer.status_code)
+
+
+def _beside(peer: Peer, send: Callable[[], None]) -> Result:
+    """The live streams' result, over the time that `send` takes and a while before it."""
+    load = Load(peer.port, STREAMS, STREAMS, body(1500, streamed=True), until_told=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.frontend.load_client"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(json.dumps(asdict(load)) + "\n")
+        client.stdin.flush()
+        time.sleep(4.0)
+        sending = threading.Thread(target=send)
+        sending.start()
+        sending.join()
+        time.sleep(2.0)
+        client.stdin.close()
+        return Result(**json.loads(client.stdout.read()))
