@@ -266,6 +266,8 @@ class VllmStream:
                 ()
                 if self._logprobs is None
                 else token_logprobs(completion, self._llm.renderer.get_tokenizer(), self._logprobs),
+                # vLLM tells a stop token's id in the same field.
+                completion.stop_reason if isinstance(completion.stop_reason, str) else None,
             )
             for completion in output.outputs
         ]
