@@ -20,7 +20,7 @@ from server.api.asking import ask, fingerprint, timeout_seconds
 from server.api.auth import caller
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
-from server.api.event_stream import EventStream
+from server.api.event_stream import COMMENT, EventStream
 from server.api.ignored_parameters import ignored_parameters
 from server.api.parsing import parsed
 from server.api.service import Service, service
@@ -88,8 +88,12 @@ class Exchange(Protocol):
         """What puts the answer together."""
 
 
-async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exchange]) -> Response:
-    """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed."""
+async def answer(
+    request: Request, parse: Callable[[bytes, Service, Caller], Exchange], keep_alive: bytes = COMMENT
+) -> Response:
+    """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed. `keep_alive` is what
+    a stream sends where nothing else comes for a while.
+    """
     at, sender = service(request), caller(request)
     permits = _Permits(at.desk)
     try:
@@ -111,7 +115,9 @@ async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exc
     IGNORED_PARAMETERS.inc(len(exchange.ignored))
     headers = ignored_parameters(exchange.ignored)
     if exchange.streamed:
-        return EventStream(_stream(running, exchange.frames(running)), running.close, headers, at.keep_alive)
+        return EventStream(
+            _stream(running, exchange.frames(running)), running.close, headers, at.keep_alive, keep_alive
+        )
     try:
         body = await while_connected(request.receive, _collect(running, exchange.whole(running)))
     finally:

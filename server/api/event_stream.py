@@ -18,14 +18,14 @@ _HEADERS = {
     "x-accel-buffering": "no",
 }
 
-_COMMENT = b": keep-alive\n\n"
+COMMENT = b": keep-alive\n\n"
 
 
 class EventStream(Response):
     """Sends each item of `frames` as it comes, then awaits `close`, also when not one frame was asked for.
 
-    Where no frame comes for `keep_alive` seconds a comment is sent, which clients pass over and proxies count as life;
-    0 sends none.
+    Where no frame comes for `keep_alive` seconds a `comment` is sent, which clients pass over and proxies count as
+    life; 0 sends none.
     """
 
     def __init__(
@@ -34,12 +34,14 @@ class EventStream(Response):
         close: Callable[[], Awaitable[None]],
         headers: dict[str, str],
         keep_alive: float = 0.0,
+        comment: bytes = COMMENT,
     ) -> None:
         super().__init__(headers={**_HEADERS, **headers})
         del self.headers["content-length"]
         self._frames = frames
         self._close = close
         self._keep_alive = keep_alive
+        self._comment_frame = comment
         self._quiet = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,4 +71,4 @@ class EventStream(Response):
             self._quiet = True
             await asyncio.sleep(self._keep_alive)
             if self._quiet:
-                await send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
+                await send({"type": "http.response.body", "body": self._comment_frame, "more_body": True})
