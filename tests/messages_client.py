@@ -43,6 +43,7 @@ async def stream(client: httpx.AsyncClient, request: dict[str, Any]) -> dict[str
     response = await client.post("/v1/messages", json={**request, "stream": True})
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["request-id"].startswith("req_")
     return added_up(events(response.content))
 
 

@@ -77,7 +77,7 @@ class MessageStream:
             return opened + self._grown(event.text) if self._answer.shows_thinking else opened
         if isinstance(event, ToolCallStart):
             call = {"id": new_tool_use_id(), "name": event.name, "input": {}}
-            return self._close() + self._in_block("tool_use", call, "input_json_delta", "partial_json")
+            return self._in_block("tool_use", call, "input_json_delta", "partial_json")
         return self._grown(event.fragment) if isinstance(event, ToolCallArguments) else self._close()
 
     def _in_block(self, kind: str, fields: dict[str, Any], delta: str, holds: str) -> bytes:

@@ -132,7 +132,9 @@ def test_what_the_assistant_thought_said_and_called() -> None:
     assert assistant(thought, {"type": "redacted_thinking", "data": "x"}, text("I "), text("call."), call) == Message(
         "assistant", "I call.", reasoning="Hm.", tool_calls=(ToolCall("t1", "f", {"a": 1}),)
     )
-    assert assistant({"type": "thinking", "thinking": "", "signature": "x"}).reasoning is None
+    omitted = {"type": "thinking", "thinking": "", "signature": "x"}
+    assert assistant(omitted).reasoning is None
+    assert assistant(omitted, thought).reasoning == "Hm."
 
 
 def test_messages_of_the_assistant_that_follow_each_other_are_one() -> None:
@@ -153,6 +155,13 @@ def test_messages_of_the_assistant_that_follow_each_other_are_one() -> None:
         ({"role": "assistant", "content": " "}, False),
         ({"role": "assistant", "content": []}, False),
         ({"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]}, False),
+        (
+            {
+                "role": "assistant",
+                "content": [text("I call."), {"type": "tool_use", "id": "", "name": "f", "input": {}}],
+            },
+            False,
+        ),
         ({"role": "user", "content": "And?"}, False),
     ],
 )

@@ -134,6 +134,15 @@ def test_the_signature_is_the_thinkings_own() -> None:
     assert signature("I ", "think") == signature("I think") != signature("I thunk")
 
 
+def test_thinking_that_comes_in_two_blocks_is_signed_twice() -> None:
+    batch = Batch(0, [ReasoningDelta("one"), TextDelta("a"), ReasoningDelta("two")], [1], finish_reason="stop")
+    stream, whole = MessageStream(ANSWER, Usage(1), "req_1"), WholeMessage(ANSWER)
+    whole.add(batch)
+    message = added_up(events(stream.batch(batch) + stream.finish(Usage(1))))
+    assert message == json.loads(whole.encode(["stop"], Usage(1)))
+    assert message["content"][0]["signature"] != message["content"][2]["signature"]
+
+
 def test_a_failure_ends_the_stream_wherever_it_comes() -> None:
     batches = [Batch(0, [ReasoningDelta("hm")], [1]), Batch(0, [TextDelta("a")], [1])]
     for came in range(3):

@@ -57,9 +57,12 @@ def test_any_pattern_does_and_only_in_system_text() -> None:
 
 def test_the_work_is_bounded() -> None:
     """However much text there is: it is done on the event loop."""
-    texts = ["\n" * 4_000_000, "y" * 4_000_000 + "\nx-anthropic-billing-header: 1"]
+    texts = ["\n" * 8_000_000, "y" * 4_000_000 + "\nx-anthropic-billing-header: 1"]
+    began = time.perf_counter()
+    texts[0].split("\n")
+    looked_at_all = time.perf_counter() - began
     began = time.perf_counter()
     assert system(*texts) == "\n\n".join(texts), "beyond the first lines all stays"
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < looked_at_all / 3
     # A pattern that is slow on a long line sees only its beginning.
     assert system("a" * 1_000_000, patterns=(re.compile("a*b"),)) == "a" * 1_000_000
