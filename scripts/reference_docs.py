@@ -25,6 +25,7 @@ from server.app import build_app, build_service
 from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
 from server.dialects.decisions import Decision
+from server.dialects.messages_request import CountTokensRequest, MessagesRequest
 from server.dialects.tokenize_request import DetokenizeRequest, TokenizeChatRequest, TokenizeTextRequest
 from server.engine.startup_phases import StartupPhases
 from server.profile_files import profiles
@@ -62,6 +63,10 @@ def render() -> str:
     parts += ["## Fields of a chat request", _fields(ChatRequest), UNKNOWN]
     parts += ["## Fields of a completions request", _text(sys.modules[CompletionRequest.__module__].__doc__)]
     parts += [_fields(CompletionRequest), UNKNOWN]
+    parts += ["## Fields of a messages request", _text(sys.modules[MessagesRequest.__module__].__doc__)]
+    parts += [_fields(MessagesRequest), UNKNOWN]
+    parts += ["`POST /v1/messages/count_tokens` takes the same fields, but"]
+    parts += [_fields(CountTokensRequest, beside=MessagesRequest)]
     parts += ["## Fields of a tokenizer request", "`POST /tokenize` with a text:", _fields(TokenizeTextRequest)]
     parts += ["`POST /tokenize` with a conversation takes every field of a chat request, and"]
     parts += [_fields(TokenizeChatRequest, beside=ChatRequest), "`POST /detokenize`:", _fields(DetokenizeRequest)]
@@ -210,7 +215,7 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 
 def _one(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
+    if "$ref" in schema or "oneOf" in schema:
         return "object"
     if "const" in schema:
         return f"only `{schema['const']}`".lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile
 from server.admission.tenants import TenantDirectory
 from server.admission_settings import AdmissionSettings
-from server.api import chat, completions, health, models, tokenizer, version
+from server.api import chat, completions, health, messages, models, tokenizer, version
 from server.api.auth import check_policies
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
@@ -28,6 +29,8 @@ from server.dialects.answer_schema import ChatCompletionChunk, CompletionPiece, 
 from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
 from server.dialects.limits import Limits
+from server.dialects.messages_request import CountTokensRequest, MessagesRequest
+from server.dialects.messages_schema import MessageErrorEnvelope, MessageEvent
 from server.dialects.tokenize_request import DetokenizeRequest, TokenizeRequest
 from server.engine.startup_phases import StartupPhases
 from server.engine.version import vllm_version
@@ -81,10 +84,12 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
         started=int(time.time()),
         strict=settings.server.strict_parameters,
         keep_alive=settings.server.keep_alive_seconds,
+        patience=settings.streaming.unread_seconds or None,
         phase=lambda: phases.current,
         version=server.__version__,
         engine_version=vllm_version(),
-        aliases=tuple(settings.model.aliases),
+        aliases=tuple(alias for alias in settings.model.aliases if "*" not in alias),
+        alias_patterns=tuple(_alias_pattern(alias) for alias in settings.model.aliases if "*" in alias),
     )
 
 
@@ -110,6 +115,7 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
         max_images=limits.images,
         max_videos=limits.videos,
         effort_budgets=generation.effort_budgets,
+        stripped_lines=tuple(map(re.compile, generation.strip_system_lines)),
     )
     service.max_model_len = engine.max_model_len
     service.pipeline = Pipeline(engine, decoder, defaults)
@@ -133,16 +139,22 @@ def build_app(service: Service) -> FastAPI:
         [
             *(ChatRequest, ChatCompletionChunk),
             *(CompletionRequest, CompletionPiece),
+            *(MessagesRequest, CountTokensRequest, MessageEvent, MessageErrorEnvelope),
             *(TokenizeRequest, DetokenizeRequest),
             ErrorEnvelope,
         ],
     )
     install_error_handlers(app)
-    for module in (chat, completions, tokenizer, models, version, health):
+    for module in (chat, completions, messages, tokenizer, models, version, health):
         app.include_router(module.router)
     check_policies(app)
     app.add_middleware(RateHeaders, quotas=service.quotas)
     return app
+
+
+def _alias_pattern(alias: str) -> re.Pattern[str]:
+    """What an alias with a `*` stands for; bounded, since the name that was sent goes into every frame of an answer."""
+    return re.compile("[!-~]{0,128}".join(map(re.escape, alias.split("*"))))
 
 
 def _forget(quotas: Quotas, directory: TenantDirectory) -> None:

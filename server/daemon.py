@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from server.admission.gate import State
 from server.admission.tenant_file import TenantFileError
 from server.api.admin import Controls, build_admin_app
+from server.api.connection import Connection
 from server.api.direct_send import DirectSend
 from server.app import attach_engine, build_app, build_service
 from server.engine.client import VllmEngine
@@ -40,6 +41,7 @@ _LAST_WORDS_SECONDS = 3.0
 _DEATH_LIMIT_SECONDS = 8.0
 _ENGINE_STOP_SECONDS = 5.0
 _LAST_ANSWER_SECONDS = 0.1
+_SEND_BUFFER_BYTES = 256 * 1024
 _GC_THRESHOLDS = (20_000, 20, 20)
 
 EXIT_OK = 0
@@ -248,7 +250,7 @@ def _http_server(app: ASGIApp) -> _Server:
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=Connection,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -265,6 +267,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
+    # What a client does not read stays in the kernel; left to itself, that lets it be megabytes for each connection.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     listener.listen(2048)
     return listener
 

@@ -16,7 +16,7 @@ _LOOK_SECONDS = 1.0
 
 
 async def give_back_when_idle(in_flight: Callable[[], int]) -> None:
-    """Runs for ever. Each time that `in_flight` requests have become none and it stays so for a moment, it tidies up."""
+    """Runs for ever. Each time that the requests in flight have become none and stay so for a moment, it tidies up."""
     used = False
     while True:
         await asyncio.sleep(_LOOK_SECONDS)

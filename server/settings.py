@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from server.engine_argument_names import engine_argument_names
 from server.profile_files import Profile, ProfileError, mistakes, read_profile, suggestion
 from server.section import Section
 
+_LONGEST_PATTERN = 256
+
 EMBEDDED = "embedded"
 """The model path that means the reference checkpoint inside this package."""
 
@@ -31,10 +34,22 @@ class ModelSettings(Section):
 
     path: str = Field(EMBEDDED, description="Checkpoint folder or hub id; `embedded` is the reference checkpoint.")
     name: str | None = Field(None, description="Model name that clients send; by default the path's last part.")
-    aliases: list[str] = Field([], description="Further names that clients may send; answers carry the name sent.")
+    aliases: list[str] = Field(
+        [],
+        description="Further names that clients may send; answers carry the name sent. One `*` stands for any "
+        "characters, as in `claude-*`.",
+    )
     max_model_len: int | None = Field(
         None, ge=16, description="Context length in tokens, prompt and answer together; by default the model's own."
     )
+
+    @field_validator("aliases")
+    @classmethod
+    def _few_stars(cls, aliases: list[str]) -> list[str]:
+        """Several would be tried in many ways on a stranger's name."""
+        if any(alias.count("*") > 1 for alias in aliases):
+            raise ValueError("an alias may have one `*`")
+        return aliases
 
     @property
     def served_name(self) -> str:
@@ -64,8 +79,28 @@ class GenerationSettings(Section):
         {"none": 0, "minimal": 512, "low": 2048, "medium": 8192, "high": 32768, "xhigh": None, "max": None},
         description="Most thinking tokens by `reasoning_effort`: 0 is no thinking, none no bound.",
     )
+    strip_system_lines: list[str] = Field(
+        [r"x-anthropic-billing-header:"],
+        max_length=16,
+        description="Regular expressions; lines of system text that begin as one of them says are left out. They keep "
+        "what agents change in every request from making each prompt a new one to the prefix cache.",
+    )
     sampling_thinking: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking on.")
     sampling_direct: SamplingSettings = Field(SamplingSettings(), description="Sampling with thinking off.")
+
+    @field_validator("strip_system_lines")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            if len(pattern) > _LONGEST_PATTERN:
+                raise ValueError(f"a pattern may have {_LONGEST_PATTERN} characters")
+            try:
+                compiled = re.compile(pattern)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            if compiled.match(""):
+                raise ValueError(f"{pattern!r} takes every line")
+        return patterns
 
 
 class LimitSettings(Section):
@@ -203,6 +238,9 @@ class StreamingSettings(Section):
     )
     behind: float = Field(
         0.8, gt=0, le=1, description="Part of the time between two steps above which serving one is being behind."
+    )
+    unread_seconds: float = Field(
+        30.0, ge=0, description="After how long a client that reads nothing of its stream is cut off; 0 for never."
     )
 
 

@@ -19,7 +19,7 @@ from server.api.asking import ask, fingerprint, timeout_seconds
 from server.api.auth import caller
 from server.api.body import read_body
 from server.api.disconnect import ClientGone, while_connected
-from server.api.event_stream import EventStream
+from server.api.event_stream import COMMENT, EventStream
 from server.api.ignored_parameters import ignored_parameters
 from server.api.parsing import parsed
 from server.api.service import Service, service
@@ -87,8 +87,12 @@ class Exchange(Protocol):
         """What puts the answer together."""
 
 
-async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exchange]) -> Response:
-    """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed."""
+async def answer(
+    request: Request, parse: Callable[[bytes, Service, Caller], Exchange], keep_alive: bytes = COMMENT
+) -> Response:
+    """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed. `keep_alive` is what
+    a stream sends where nothing else comes for a while.
+    """
     at, sender = service(request), caller(request)
     permits = _Permits(at.desk)
     try:
@@ -111,7 +115,7 @@ async def answer(request: Request, parse: Callable[[bytes, Service, Caller], Exc
     headers = ignored_parameters(exchange.ignored)
     if exchange.streamed:
         streamed = _Streamed(running, exchange.frames(running))
-        return EventStream(streamed.next, running.close, headers, at.keep_alive)
+        return EventStream(streamed.next, running.close, headers, at.keep_alive, keep_alive, at.patience)
     try:
         body = await while_connected(request.receive, _collect(running, exchange.whole(running)))
     finally:

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from server.admission.tenants import Caller
+from server.admission.tenants import Caller, InvalidApiKey, digest
 from server.api.service import service
 from server.generation.errors import RequestFailed
 
@@ -64,11 +64,21 @@ _POLICIES: frozenset[Callable[..., Any] | None] = frozenset({public, with_key, m
 
 
 def api_key(request: Request) -> str | None:
-    """The request's API key as OpenAI's, Anthropic's or Azure's clients send it."""
+    """The request's API key as OpenAI's, Anthropic's or Azure's clients send it.
+
+    Raises InvalidApiKey for several that differ: a client may send two, and which of them it means nobody can say.
+    """
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return value.strip()
-    return request.headers.get("x-api-key") or request.headers.get("api-key")
+    sent = (
+        value.strip() if scheme.lower() == "bearer" else "",
+        request.headers.get("x-api-key", "").strip(),
+        request.headers.get("api-key", "").strip(),
+    )
+    # By their digests, as they are looked up, so that the time which it takes tells nothing of a key.
+    keys = {digest(key): key for key in sent if key}
+    if len(keys) > 1:
+        raise InvalidApiKey("The request has several API keys, and they differ. Send one.")
+    return next(iter(keys.values()), None)
 
 
 def caller(request: Request) -> Caller:

@@ -13,10 +13,18 @@ from typing import Any
 from starlette.types import Message, Send
 
 
-class Line:
-    """One stream's way out: messages are kept until the turn ends. What the client does not read holds up `write`."""
+class NotRead(Exception):
+    """The client has not read what it was sent, for longer than it may."""
 
-    def __init__(self, burst: Burst, send: Send) -> None:
+
+class Line:
+    """One stream's way out: messages are kept until the turn ends. What the client does not read holds up `write`.
+
+    `patience` is for how many seconds; None is for ever.
+    """
+
+    def __init__(self, burst: Burst, send: Send, patience: float | None = None) -> None:
+        self._patience = patience
         self._burst = burst
         self._send = send
         self.queued: list[Message] = []
@@ -26,7 +34,7 @@ class Line:
     async def write(self, body: bytes) -> None:
         """Has the bytes sent at the end of this turn; waits first for the client to read what it was sent before.
 
-        Raises what sending earlier ones raised.
+        Raises NotRead, and what sending earlier ones raised.
         """
         if self._blocked is not None:
             await self._unblocked()
@@ -36,7 +44,7 @@ class Line:
         self._burst.add(self)
 
     async def drain(self) -> None:
-        """Sends what is queued now. Raises what sending it raised."""
+        """Sends what is queued now. Raises NotRead, and what sending it raised."""
         self.flush()
         await self._unblocked()
         if self._error is not None:
@@ -52,10 +60,9 @@ class Line:
         if self._blocked is not None:
             blocked, self._blocked = self._blocked, None
             try:
-                await blocked
-            except asyncio.CancelledError:
-                blocked.cancel()
-                raise
+                await asyncio.wait_for(blocked, self._patience)
+            except TimeoutError as error:
+                raise NotRead from error
 
     async def _send_all(self, messages: list[Message]) -> None:
         for message in messages:

@@ -32,16 +32,31 @@ def event_content(model: type[BaseModel]) -> dict[str, Any]:
     return {"text/event-stream": {"itemSchema": event}}
 
 
+def named_event_content(model: type[BaseModel], failure: type[BaseModel]) -> dict[str, Any]:
+    """The `content` of a stream of server-sent events that are named by their type and hold `model`, or a failure."""
+    told = {"anyOf": [_reference(model), _reference(failure)]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": told}
+    event = {"type": "object", "properties": {"event": {"type": "string"}, "data": data}, "required": ["event", "data"]}
+    return {"text/event-stream": {"itemSchema": event}}
+
+
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` of a route that parses its body into `model` itself."""
     return {"requestBody": {"required": True, "content": json_content(model)}}
 
 
-# With these FastAPI leaves out the 422 that it would answer by itself and that is never sent here.
-FAILURES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "The request cannot be served as it is", "content": json_content(ErrorEnvelope)},
-    "5XX": {"description": "The server failed, or takes no requests now", "content": json_content(ErrorEnvelope)},
-}
+def failures(envelope: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of failures. With these FastAPI leaves out the 422 that it would answer by itself and that is
+    never sent here.
+    """
+    return {
+        "4XX": {"description": "The request cannot be served as it is", "content": json_content(envelope)},
+        "5XX": {"description": "The server failed, or takes no requests now", "content": json_content(envelope)},
+    }
+
+
+FAILURES = failures(ErrorEnvelope)
+"""Those of OpenAI's routes and of our own."""
 
 
 def describe(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:

@@ -1,4 +1,4 @@
-"""Every failure leaves in OpenAI's error envelope with its true status."""
+"""Every failure leaves in its dialect's error envelope with its true status."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from server.api.anthropic_shape import anthropic_shaped, request_id
 from server.api.disconnect import ClientGone
 from server.dialects.answer_parts import error_json
+from server.dialects.messages_errors import message_error_json
 from server.generation.errors import InvalidRequest, RequestFailed
 from server.telemetry.logs import get_logger
 
@@ -31,18 +33,21 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def error_response(error: RequestFailed) -> Response:
+def error_response(request: Request, error: RequestFailed) -> Response:
     """The response for a failed request."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(ceil(error.retry_after))
         headers["retry-after-ms"] = str(ceil(error.retry_after * 1000))
+    if anthropic_shaped(request):
+        told = headers["request-id"] = request_id(request)
+        return _json(error.status, message_error_json(error, told), headers)
     return _json(error.status, error_json(error), headers)
 
 
 async def _request_failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestFailed)
-    return error_response(error)
+    return error_response(request, error)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -52,7 +57,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     failed.status = error.status_code
     if error.status_code != 404:
         failed.code = "method_not_allowed" if error.status_code == 405 else "http_error"
-    return _json(failed.status, error_json(failed), dict(error.headers or {}))
+    failed.headers = dict(error.headers or {})
+    return error_response(request, failed)
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
@@ -62,7 +68,7 @@ async def _client_gone(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     """A defect of ours: logged with its trace, and told without it."""
     _log.error("request failed unexpectedly", path=request.url.path, exc_info=error)
-    return error_response(RequestFailed("The server failed to process this request."))
+    return error_response(request, RequestFailed("The server failed to process this request."))
 
 
 def _json(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:

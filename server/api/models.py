@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from server.api.anthropic_shape import anthropic_shaped
 from server.api.auth import WITH_KEY
 from server.api.service import Service, service
+from server.dialects.messages_schema import ModelInfo, ModelInfoList
 
 router = APIRouter(dependencies=[WITH_KEY])
 
@@ -36,17 +39,20 @@ class ModelList(BaseModel):
 
 
 @router.get("/v1/models")
-async def list_models(request: Request) -> ModelList:
-    """The one model that is served here, under each of its names."""
+async def list_models(request: Request) -> ModelList | ModelInfoList:
+    """The one model that is served here, under each of its names; in Anthropic's shape with `anthropic-version`."""
     at = service(request)
+    if anthropic_shaped(request):
+        infos = [_info(at, name) for name in at.names]
+        return ModelInfoList(data=infos, has_more=False, first_id=infos[0].id, last_id=infos[-1].id)
     return ModelList(object="list", data=[_card(at, name) for name in at.names])
 
 
 @router.get("/v1/models/{name:path}")
-async def get_model(request: Request, name: str) -> ModelCard:
+async def get_model(request: Request, name: str) -> ModelCard | ModelInfo:
     """The model by one of its names, which may hold slashes."""
     at = service(request)
-    return _card(at, at.served(name))
+    return (_info if anthropic_shaped(request) else _card)(at, at.served(name))
 
 
 def _card(at: Service, name: str) -> ModelCard:
@@ -58,4 +64,16 @@ def _card(at: Service, name: str) -> ModelCard:
         root=at.model,
         parent=None,
         max_model_len=at.max_model_len,
+    )
+
+
+def _info(at: Service, name: str) -> ModelInfo:
+    return ModelInfo(
+        type="model",
+        id=name,
+        display_name=at.model,
+        created_at=datetime.fromtimestamp(at.started, UTC).isoformat(),
+        lifecycle="active",
+        max_input_tokens=at.max_model_len,
+        max_tokens=at.max_model_len,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,11 +32,13 @@ class Service:
     fingerprint: str
     started: int
     strict: bool
+    patience: float | None
     keep_alive: float
     phase: Callable[[], str]
     version: str
     engine_version: str | None
     aliases: tuple[str, ...] = ()
+    alias_patterns: tuple[re.Pattern[str], ...] = ()
     max_model_len: int | None = None
     pipeline: Pipeline | None = None
 
@@ -46,12 +49,12 @@ class Service:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that clients may send for the model, the served one first."""
+        """Every name that clients may send for the model, the served one first; others may meet an alias's pattern."""
         return (self.model, *self.aliases)
 
     def served(self, name: str) -> str:
         """The name, if it is the model's: answers carry the one that the client sent. Raises ModelNotFound."""
-        if name not in self.names:
+        if name not in self.names and not any(pattern.fullmatch(name) for pattern in self.alias_patterns):
             known = ", ".join(map(repr, self.names))
             raise ModelNotFound(f"The model {name!r} does not exist here; this is {known}.", param="model")
         return name

@@ -55,15 +55,16 @@ def error_json(error: RequestFailed) -> dict[str, Any]:
     """OpenAI's error envelope. What a client sent may be in it, but never all of a megabyte."""
     return {
         "error": {
-            "message": _shortened(error.message),
+            "message": shortened(error.message),
             "type": error.type,
-            "param": None if error.param is None else _shortened(error.param),
+            "param": None if error.param is None else shortened(error.param),
             "code": error.code,
         },
     }
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """The text, or what of it there is room for in an error."""
     return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."
 
 

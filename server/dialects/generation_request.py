@@ -166,7 +166,11 @@ def to_form(request: GenerationRequest, limits: Limits) -> Structure | None:
         for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
         if (value := getattr(request, name)) is not None
     }
-    structure = to_structure(request.response_format, request.structured_outputs, guided)
+    return bounded_structure(to_structure(request.response_format, request.structured_outputs, guided), limits)
+
+
+def bounded_structure(structure: Structure | None, limits: Limits) -> Structure | None:
+    """The form, if it is not too large. Raises InvalidRequest."""
     if structure is not None and len(json.dumps(structure.value)) > limits.schema_bytes:
         raise InvalidRequest(
             f"The form of the answer is larger than {limits.schema_bytes} bytes.",

@@ -17,12 +17,13 @@ from server.generation.ports import EngineDelta, TokenLogprob
 class _Made:
     """What one answer was given since it was last read."""
 
-    __slots__ = ("completions", "finish_reason", "text", "token_ids")
+    __slots__ = ("completions", "finish_reason", "stop_string", "text", "token_ids")
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.token_ids: list[int] = []
         self.finish_reason: str | None = None
+        self.stop_string: str | None = None
         # Only where log probabilities are wanted.
         self.completions: list[Any] = []
 
@@ -79,6 +80,7 @@ class VllmStream:
                 self._cached,
                 answer,
                 self._told(each.completions) if each.completions else (),
+                each.stop_string,
             )
             for answer, each in made.items()
         ]
@@ -131,6 +133,8 @@ class VllmStream:
             made.text.append(completion.text)
             made.token_ids += completion.token_ids
             made.finish_reason = completion.finish_reason
+            # vLLM tells a stop token's id in the same field.
+            made.stop_string = completion.stop_reason if isinstance(completion.stop_reason, str) else None
             if self._logprobs is not None:
                 made.completions.append(completion)
         self._deltas += 1

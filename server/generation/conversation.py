@@ -140,7 +140,9 @@ class Conversation:
     `thinking` None leaves the choice to the profile. `max_tokens` counts thinking and answer together; None takes the
     profile's limit or what is left of the context. `thinking_budget` bounds the thinking's tokens; `effort` asks for
     the profile's budget of that name. `answers` is how many to draw. `continue_final` goes on with the last message
-    instead of starting a new one. Only requests of the same `cache_salt` share cached prefixes.
+    instead of starting a new one. Only requests of the same `cache_salt` share cached prefixes. `max_tokens` that the
+    context has no room for is refused, or with `cut_to_context` taken for what there is room for. `effort_param` and
+    `max_tokens_param` are the request's names for them, for errors.
     """
 
     messages: tuple[Message, ...]
@@ -157,6 +159,8 @@ class Conversation:
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
     max_tokens_param: str = "max_tokens"
+    cut_to_context: bool = False
+    effort_param: str = "reasoning_effort"
 
     @property
     def media(self) -> tuple[ImagePart | VideoPart, ...]:

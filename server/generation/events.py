@@ -48,19 +48,22 @@ class ToolCallEnd(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one engine delta brought to one answer. `finish_reason` is set on the answer's last batch."""
+    """What one engine delta brought to one answer. `finish_reason` is set on the answer's last batch, and
+    `stop_string` if one of the request's stop strings ended it.
+    """
 
     answer: int
     events: Sequence[OutputEvent]
     token_ids: Sequence[int]
     logprobs: Sequence[TokenLogprob] = ()
     finish_reason: str | None = None
+    stop_string: str | None = None
 
     def of_answer(self, answer: int) -> Batch:
         """The same under another answer's index."""
         if answer == self.answer:
             return self
-        return Batch(answer, self.events, self.token_ids, self.logprobs, self.finish_reason)
+        return Batch(answer, self.events, self.token_ids, self.logprobs, self.finish_reason, self.stop_string)
 
 
 OutputEvent = ReasoningDelta | TextDelta | ToolCallStart | ToolCallArguments | ToolCallEnd

@@ -120,7 +120,7 @@ class Generation:
         if delta.finish_reason is not None:
             answer.finish_reason = _finished_by(delta.finish_reason, called_tool=answer.called_tool)
             self._unfinished -= 1
-        return Batch(delta.answer, events, delta.token_ids, delta.logprobs, answer.finish_reason)
+        return Batch(delta.answer, events, delta.token_ids, delta.logprobs, answer.finish_reason, delta.stop_string)
 
     def _count(self, answer: _Answer, token_ids: Sequence[int], cached: int) -> None:
         self.usage.completion += len(token_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ class Defaults:
     """What a request gets that does not say: from the profile. `max_tokens` None means what the context leaves.
 
     `effort_budgets` are the thinking tokens that each effort may cost, None without end, 0 no thinking at all.
+    `stripped_lines` are the beginnings of lines that are left out of system text.
     """
 
     thinking: bool
@@ -34,6 +36,7 @@ class Defaults:
     max_images: int
     max_videos: int
     effort_budgets: Mapping[str, int | None]
+    stripped_lines: Sequence[re.Pattern[str]] = ()
 
 
 # How long a request of several prompts waits for all of them to be taken, so that a refusal has its true status.
@@ -100,7 +103,12 @@ class Pipeline:
         thinking, budget = thinking_and_budget(conversation, self._defaults)
         prompt = await self._render(conversation, thinking)
         max_tokens = self._max_tokens(
-            prompt, conversation.max_tokens, self._defaults.max_tokens, "messages", conversation.max_tokens_param
+            prompt,
+            conversation.max_tokens,
+            self._defaults.max_tokens,
+            "messages",
+            conversation.max_tokens_param,
+            cut=conversation.cut_to_context,
         )
         order = Order(
             sampling=with_defaults(
@@ -216,7 +224,7 @@ class Pipeline:
         if conversation.continue_final:
             arguments |= {"add_generation_prompt": False, "continue_final_message": True}
         return await self._engine.render(
-            template_messages(conversation, decoded),
+            template_messages(conversation, decoded, self._defaults.stripped_lines),
             tools=[tool.for_template() for tool in conversation.tools],
             template_arguments=arguments,
             cache_salt=conversation.cache_salt,
@@ -231,7 +239,14 @@ class Pipeline:
             )
 
     def _max_tokens(
-        self, prompt: Prompt, wanted: int | None, default: int | None, param: str, wanted_param: str
+        self,
+        prompt: Prompt,
+        wanted: int | None,
+        default: int | None,
+        param: str,
+        wanted_param: str,
+        *,
+        cut: bool = False,
     ) -> int:
         longest = self._engine.max_model_len
         room = longest - prompt.tokens
@@ -243,6 +258,8 @@ class Pipeline:
             )
         if wanted is None:
             return min(room, default or room)
+        if cut:
+            return min(room, wanted)
         if wanted > room:
             raise ContextTooLong(
                 f"This model's maximum context length is {longest} tokens, but you asked for {prompt.tokens + wanted} "
@@ -268,8 +285,8 @@ def thinking_and_budget(conversation: Conversation, defaults: Defaults) -> tuple
     thinking, budget = conversation.thinking, conversation.thinking_budget
     if conversation.effort is not None:
         if conversation.effort not in defaults.effort_budgets:
-            known = ", ".join(defaults.effort_budgets)
-            raise InvalidRequest(f"Invalid 'reasoning_effort': it must be one of {known}.", param="reasoning_effort")
+            known, param = ", ".join(defaults.effort_budgets), conversation.effort_param
+            raise InvalidRequest(f"Invalid '{param}': it must be one of {known}.", param=param)
         effort_budget = defaults.effort_budgets[conversation.effort]
         budget = effort_budget if budget is None else budget
         thinking = effort_budget != 0 if thinking is None else thinking

@@ -82,7 +82,8 @@ class TokenLogprob:
 
 class EngineDelta(msgspec.Struct, frozen=True):
     """What the engine made since the last delta of one answer: usually one token, more when the reader lags or it
-    speculates. `answer` counts from 0; `logprobs` has one entry a token if they were asked for.
+    speculates. `answer` counts from 0; `logprobs` has one entry a token if they were asked for; `stop_string` is which
+    of the request's stop strings ended the answer, if one did.
     """
 
     text: str
@@ -91,6 +92,7 @@ class EngineDelta(msgspec.Struct, frozen=True):
     cached_tokens: int
     answer: int = 0
     logprobs: Sequence[TokenLogprob] = ()
+    stop_string: str | None = None
 
 
 class EngineStream(Protocol):

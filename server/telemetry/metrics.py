@@ -15,6 +15,7 @@ IGNORED_PARAMETERS = Counter("qwend_ignored_parameters", "Request fields that ar
 IN_FLIGHT = Gauge(
     "qwend_requests_in_flight", "Requests that hold a permit: being prepared or generated; each prompt has one."
 )
+CUT_OFF = Counter("qwend_streams_cut_off", "Streams ended since their client had stopped reading.")
 STARTUP_SECONDS = Gauge("qwend_startup_phase_seconds", "How long each phase of the last start took.", ["phase"])
 TENANTS_RELOADS = Counter(
     "qwend_tenants_reloads", "Reloads of the tenants file: `changed`, `unchanged` or `failed`.", ["outcome"]

@@ -1,4 +1,4 @@
-"""The npm packages `openai` and `ai` with `@ai-sdk/openai-compatible`, run on Node.js against the daemon."""
+"""The npm packages `openai`, `ai` with `@ai-sdk/openai-compatible` and `@anthropic-ai/sdk`, run on Node.js."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def node() -> str:
     return node
 
 
-@pytest.fixture(params=["openai", "ai"])
+@pytest.fixture(params=["openai", "ai", "anthropic"])
 def scenario(request: pytest.FixtureRequest, node: str, daemon: DaemonProcess) -> Scenario:
     """Runs one scenario of one client in a Node.js of its own; what it told."""
 
@@ -110,3 +110,9 @@ def test_a_bad_request_arrives_as_the_clients_own_error(scenario: Scenario) -> N
     # The AI SDK checks that there are messages itself, so it sends another bad request.
     assert told["param"] in ("messages", "temperature")
     assert told["kind"] in ("BadRequestError", "AI_APICallError")
+
+
+@pytest.mark.parametrize("scenario", ["anthropic"], indirect=True)
+def test_tokens_are_counted_as_they_are_used(scenario: Scenario) -> None:
+    told = scenario("count")
+    assert told["counted"] == told["used"] > 0

@@ -31,7 +31,7 @@ def test_the_curl_command(daemon: DaemonProcess) -> None:
 
 
 def test_the_python_program(daemon: DaemonProcess) -> None:
-    program = block("python", "OpenAI").replace("http://127.0.0.1:8000", daemon.url)
+    program = block("python", "from openai").replace("http://127.0.0.1:8000", daemon.url)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -43,3 +43,12 @@ def test_the_python_program(daemon: DaemonProcess) -> None:
     assert called == 'get_weather {"city": "Lisbon"}'
     assert "17" in used
     assert "red" in seen.lower()
+
+
+def test_the_python_program_for_anthropics_api(daemon: DaemonProcess) -> None:
+    program = block("python", "from anthropic").replace("http://127.0.0.1:8000", daemon.url)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, _, thinking = done.stdout.strip().partition(" <- ")
+    assert "42" in answer
+    assert thinking

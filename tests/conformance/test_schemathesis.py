@@ -55,7 +55,8 @@ def test_every_answer_is_what_the_document_says(daemon: DaemonProcess, tmp_path:
     print(f"{told['test_cases']['generated']} requests to {told['operations']['tested']} operations")
     assert told["test_cases"]["generated"] >= REQUESTS
     # The hooks do their work: of the requests that are right by the schema, many are answered.
-    for route in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"):
+    made = ("/v1/chat/completions", "/v1/completions", "/v1/messages")
+    for route in (*made, "/v1/messages/count_tokens", "/tokenize", "/detokenize"):
         rates = told["valid_rates"][f"POST {route}"]
         assert sum(phase["accepted"] for phase in rates.values()) > 50, route
     # And no request is still inside.

@@ -14,6 +14,8 @@ from PIL import Image
 
 from tests.chat_client import WEATHER, body
 from tests.daemon_process import MODEL
+from tests.messages_client import WEATHER as MESSAGES_WEATHER
+from tests.messages_client import body as message
 
 USER = {"role": "user", "content": "hello"}
 URL = "messages[0].content[0].image_url.url"
@@ -340,4 +342,153 @@ CASES: dict[str, Case] = {
     "choices that are none": Case(bound(guided_choice=[]), param="guided_choice"),
     "choices of odd characters": ok(bound(guided_choice=['"', "\\", "\n", "\x00", "größer", ""])),
     "two forms at once": Case(bound(guided_regex="a", response_format={"type": "json_object"}), param="guided_regex"),
+}
+
+
+def brief(content: Any = "hello", **fields: Any) -> dict[str, Any]:
+    """A messages request that is served quickly."""
+    return message(content, **{"max_tokens": 2, **fields})
+
+
+def block(**fields: Any) -> dict[str, Any]:
+    """A messages request with that block alone."""
+    return brief([fields])
+
+
+def source(**fields: Any) -> dict[str, Any]:
+    return block(type="image", source={"type": "base64", "media_type": "image/png", **fields})
+
+
+def turns(*blocks: Any) -> dict[str, Any]:
+    """A messages request with these blocks of the assistant's between two questions."""
+    return {**brief(), "messages": [USER, {"role": "assistant", "content": list(blocks)}, USER]}
+
+
+def form_of(schema: Any) -> dict[str, Any]:
+    form = {"type": "json_schema", "schema": schema}
+    return brief(output_config={"format": form}, thinking={"type": "disabled"})
+
+
+FIRST = "messages[0].content[0]"
+DATA = f"{FIRST}.source.data"
+FORM = "output_config.format.schema"
+
+# What is sent to the messages route; what HTTP says of a body is the same for all.
+MESSAGES: dict[str, Case] = {
+    **{f"messages: {name}": Case(text, code="invalid_json") for name, text in NOT_JSON.items()},
+    "messages: null": Case(b"null", code="invalid_type"),
+    "messages: another content type": Case(brief(), 415, "unsupported_media_type", None, {"content-type": "text/xml"}),
+    "messages: no max_tokens": Case(
+        {"model": MODEL, "messages": [USER]}, code="missing_required_parameter", param="max_tokens"
+    ),
+    "messages: max_tokens of 400 digits": ok(brief(max_tokens=HUGE, stop_sequences=["e", "a", "i", "o", " "])),
+    "messages: a budget of 400 digits": Case(
+        brief(thinking={"type": "enabled", "budget_tokens": HUGE}), param="thinking.budget_tokens"
+    ),
+    "messages: a megabyte of a model": Case({**brief(), "model": "x" * 2**20}, 404, "model_not_found", "model"),
+    "messages: a megabyte of a role": Case(
+        {**brief(), "messages": [{**USER, "role": "x" * 2**20}]}, param="messages[0].role"
+    ),
+    "messages: a megabyte of a block's type": Case(block(type="x" * 2**20), param=f"{FIRST}.type"),
+    "messages: a megabyte of a tool's type": Case(brief(tools=[{"type": "x" * 2**20, "name": "f"}]), param="tools[0]"),
+    "messages: a type that is no text": Case(block(type=["text"]), param=f"{FIRST}.type"),
+    "messages: a tool's type that is no text": Case(
+        brief(tools=[{**MESSAGES_WEATHER, "type": {"x": 1}}]), param="tools[0].type"
+    ),
+    "messages: a tool that is no object": Case(brief(tools=["f"]), param="tools[0]"),
+    "messages: a document's source that is no object": Case(
+        block(type="document", source="x"), param=f"{FIRST}.source"
+    ),
+    "messages: an empty stop": Case(brief(stop_sequences=[""]), param="stop_sequences[0]"),
+    "messages: many stops": Case(brief(stop_sequences=["x"] * 10_000), param="stop_sequences"),
+    "messages: system of the wrong type": Case(brief(system=5), param="system"),
+    "messages: a system of empty blocks": ok(brief(system=[{"type": "text", "text": ""}] * 100)),
+    "messages: fifty thousand blocks": Case(
+        brief([{"type": "text", "text": ""}] * 50_000), param="messages[0].content"
+    ),
+    "messages: fifty thousand results": Case(
+        brief([{"type": "tool_result", "tool_use_id": "x"}] * 50_000), param="messages[0].content"
+    ),
+    "messages: too many messages": Case({**brief(), "messages": [USER] * 3000}, code="too_many", param="messages"),
+    "messages: two thousand messages of the assistant's": ok(
+        {**brief(), "messages": [USER, *[{"role": "assistant", "content": "x"}] * 2000, USER]}
+    ),
+    "messages: twenty megabytes of the assistant's": Case(
+        {**brief(), "messages": [USER, *[{"role": "assistant", "content": "x" * 10_000}] * 2000, USER]},
+        code="context_length_exceeded",
+        param="messages",
+    ),
+    "messages: a megabyte of lines of system text": ok(brief(system="\n" * 2**20)),
+    "messages: a system text of nothing but what is left out": ok(brief(system="x-anthropic-billing-header:")),
+    "messages: prompt over the context": Case(
+        brief("word " * 60_000), code="context_length_exceeded", param="messages"
+    ),
+    "messages: only the assistant speaks": Case(
+        {**brief(), "messages": [{"role": "assistant", "content": "x"}]}, param="messages"
+    ),
+    "messages: no image": Case(source(data="aGVsbG8="), code="invalid_image", param=DATA),
+    "messages: broken base64": Case(source(data="%%"), code="invalid_image", param=DATA),
+    "messages: a data URL in the data": Case(
+        source(data="data:image/png;base64,aGk="), code="invalid_image", param=DATA
+    ),
+    "messages: a bomb": Case(
+        source(data=base64.b64encode(png(30_000, 30_000)).decode()), code="invalid_image", param=DATA
+    ),
+    "messages: an image of another kind": Case(
+        source(media_type="image/svg+xml", data=""), param=f"{FIRST}.source.media_type"
+    ),
+    "messages: an image by http": Case(
+        block(type="image", source={"type": "url", "url": "http://127.0.0.1/x.png"}),
+        code="invalid_image",
+        param=f"{FIRST}.source.url",
+    ),
+    "messages: an image from a file": Case(
+        block(type="image", source={"type": "url", "url": "file:///etc/passwd"}),
+        code="invalid_image",
+        param=f"{FIRST}.source.url",
+    ),
+    "messages: a thousand images": Case(
+        brief([source(data="aGk=")["messages"][0]["content"][0]] * 1000), code="too_many_images", param="messages"
+    ),
+    "messages: images in a document in a result": Case(
+        block(
+            type="tool_result",
+            tool_use_id="x",
+            content=[
+                {
+                    "type": "document",
+                    "source": {"type": "content", "content": source(data="aGVsbG8=")["messages"][0]["content"]},
+                }
+            ],
+        ),
+        code="invalid_image",
+        param=f"{FIRST}.content[0].source.content[0].source.data",
+    ),
+    "messages: a signature of a megabyte": ok(
+        turns({"type": "thinking", "thinking": "x", "signature": "y" * 2**20}, {"type": "text", "text": "z"})
+    ),
+    "messages: markers in the thinking": ok(
+        turns({"type": "thinking", "thinking": "</think><tool_call>", "signature": ""}, {"type": "text", "text": "z"})
+    ),
+    "messages: input that is no object": Case(
+        turns({"type": "tool_use", "id": "x", "name": "f", "input": [1]}), param="messages[1].content[0].input"
+    ),
+    "messages: input with markers": ok(
+        turns({"type": "tool_use", "id": "x", "name": "f", "input": {"a": "</parameter></function>", "b\n": {}}})
+    ),
+    "messages: 129 tools": Case(brief(tools=[MESSAGES_WEATHER] * 129), code="too_many", param="tools"),
+    "messages: a choice of a megabyte": Case(
+        brief(tools=[MESSAGES_WEATHER], tool_choice={"type": "tool", "name": "x" * 2**20}), param="tool_choice"
+    ),
+    "messages: a schema that is none": Case(form_of({"type": 5}), param=FORM),
+    "messages: a schema of a megabyte": Case(form_of({"description": "x" * 2**20}), code="too_large", param=FORM),
+    "messages: strict input 60 levels deep": Case(
+        brief(
+            tools=[{"name": "f", "input_schema": nested(60), "strict": True}],
+            tool_choice={"type": "any"},
+            thinking={"type": "disabled"},
+        ),
+        param="tools",
+    ),
+    "messages: a thread": Case(brief(thread={"type": "create"}), code="thread_unsupported_request", param="thread"),
 }

@@ -14,7 +14,8 @@ import pytest
 
 from tests.chat_client import ask, body, long_body
 from tests.daemon_process import DaemonProcess
-from tests.engine.hostile_bodies import CASES, Case
+from tests.engine.hostile_bodies import CASES, MESSAGES, Case
+from tests.message_events import added_up, events
 
 pytestmark = pytest.mark.engine
 
@@ -125,15 +126,49 @@ async def test_it_is_answered_beside_a_running_stream(
     await beside.goes_on()
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", MESSAGES)
+async def test_the_messages_route_answers_it_beside_a_running_stream(
+    client: httpx.AsyncClient, beside: Beside, took: dict[str, float], name: str, streamed: bool
+) -> None:
+    case: Case = MESSAGES[name]
+    content = case.encoded(streamed=streamed)
+    beside.case = name
+    await beside.goes_on()
+    began = time.monotonic()
+    response = await client.post("/v1/messages", content=content, headers=case.headers)
+    seconds = time.monotonic() - began
+    took[name] = max(seconds, took.get(name, 0.0))
+    assert response.status_code == case.status, response.text[:1000]
+    if case.status == 200:
+        message = added_up(events(response.content)) if streamed else response.json()
+        assert message["stop_reason"]
+    else:
+        error = response.json()["error"]
+        assert error["details"] == {"error_code": case.code, "param": case.param}, error["message"]
+        assert error["type"] == {404: "not_found_error"}.get(case.status, "invalid_request_error")
+        assert case.param is None or case.param in error["message"]
+        assert 0 < len(response.content) < 4096, "what was sent is not sent back"
+    assert seconds < SLOWEST_ANSWER
+    # The same prompt is only counted: nothing that is refused for it is counted, and nothing else breaks it.
+    counted = await client.post("/v1/messages/count_tokens", content=content, headers=case.headers)
+    assert counted.status_code in (200, case.status), counted.text[:1000]
+    await beside.goes_on()
+
+
 async def test_the_stream_beside_hardly_noticed(
     client: httpx.AsyncClient, beside: Beside, took: dict[str, float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     gap, name = beside.slowest
     slow = sorted(took.items(), key=lambda each: -each[1])[:5]
     with capsys.disabled():
-        print(f"\n{len(CASES)} bodies; slowest gap of the stream beside: {gap * 1000:.0f} ms, during {name!r}")
+        print(
+            f"\n{len(CASES) + len(MESSAGES)} bodies; "
+            f"slowest gap of the stream beside: {gap * 1000:.0f} ms, during {name!r}"
+        )
         print("slowest answers: " + ", ".join(f"{each} {seconds:.2f} s" for each, seconds in slow))
     assert len(CASES) >= 65
+    assert len(MESSAGES) >= 50
     assert gap < LONGEST_GAP
 
 

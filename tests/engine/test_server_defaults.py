@@ -10,8 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import messages_client
 from tests.chat_client import ask, body, stream
 from tests.daemon_process import MODEL, DaemonProcess
+from tests.message_events import added_up, events
 
 pytestmark = pytest.mark.engine
 
@@ -37,7 +39,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     running = DaemonProcess(
         *("--tenants", str(tenants)),
         environment={
-            "QWEND_MODEL__ALIASES": '["gpt-4o"]',
+            "QWEND_MODEL__ALIASES": '["gpt-4o", "claude-*"]',
             "QWEND_GENERATION__THINKING": "false",
             "QWEND_GENERATION__EFFORT_BUDGETS": json.dumps(BUDGETS),
             "QWEND_GENERATION__SAMPLING_DIRECT": json.dumps({"temperature": 0, **ONCE}),
@@ -142,9 +144,39 @@ async def test_strict_refuses_what_nobody_knows(client: httpx.AsyncClient, path:
     assert (refused.status_code, error["code"], error["param"]) == (400, "unknown_parameter", "thinking_budgt")
 
 
+async def test_strict_refuses_it_in_messages_too(client: httpx.AsyncClient) -> None:
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        request = messages_client.body(max_tokens=1)
+        assert (await client.post(path, json=request)).status_code == 200
+        refused = await client.post(path, json={**request, "thinking_budgt": 5})
+        told = {"error_code": "unknown_parameter", "param": "thinking_budgt"}
+        assert (refused.status_code, refused.json()["error"]["details"]) == (400, told)
+
+
 async def test_an_alias_is_answered_under_its_name(client: httpx.AsyncClient) -> None:
     assert (await ask(client, {**body(max_tokens=1), "model": "gpt-4o"}))["model"] == "gpt-4o"
     assert (await client.get("/v1/models/gpt-4o")).json()["root"] == MODEL
+
+
+async def test_agents_send_names_of_models_that_they_know(client: httpx.AsyncClient) -> None:
+    for name in ("claude-opus-4-5-20251101", "claude-haiku-4-5"):
+        message = await messages_client.ask(client, {**messages_client.body(max_tokens=1), "model": name})
+        assert message["model"] == name
+    refused = await client.post("/v1/messages", json={**messages_client.body(), "model": "gpt-x"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (404, "not_found_error")
+
+
+async def test_messages_follow_the_settings_where_they_say_nothing_of_thinking(client: httpx.AsyncClient) -> None:
+    for fields, thinks in (({}, False), ({"thinking": {"type": "adaptive"}}, True)):
+        request = messages_client.body(SUM, **fields)
+        message = await messages_client.ask(client, request)
+        assert bool(messages_client.texts(message, "thinking")) is thinks
+        assert messages_client.input_tokens(message["usage"]) == await messages_client.count(client, request)
+    thinker = {"x-api-key": THINKER}
+    response = await client.post("/v1/messages", json=messages_client.body(SUM), headers=thinker)
+    assert response.json()["content"][0]["type"] == "thinking"
+    counted = await client.post("/v1/messages/count_tokens", json=messages_client.body(SUM), headers=thinker)
+    assert messages_client.input_tokens(response.json()["usage"]) == counted.json()["input_tokens"]
 
 
 @pytest.mark.parametrize(("tier", "told"), [("priority", "priority"), ("flex", "flex"), ("auto", "default")])
@@ -165,3 +197,12 @@ async def test_a_stream_that_waits_for_its_first_token_is_kept_alive(client: htt
     assert between
     assert set(between) == {": keep-alive"}
     assert lines[-1] == "data: [DONE]"
+
+
+async def test_a_stream_of_messages_is_kept_alive_by_pings(client: httpx.AsyncClient) -> None:
+    request = messages_client.body("unlike " * 6_000, max_tokens=2, stream=True)
+    found = events((await client.post("/v1/messages", json=request)).content)
+    kinds = [event["type"] for event in found]
+    # One comes with the beginning itself.
+    assert kinds.count("ping") > 2
+    assert added_up(found)["stop_reason"] == "max_tokens"

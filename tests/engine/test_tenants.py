@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -18,12 +20,13 @@ from tests.daemon_process import MODEL, DaemonProcess
 
 pytestmark = pytest.mark.engine
 
-ADA, BOB, CAROL = (f"sk-{name}-0123456789abcdef" for name in ("ada", "bob", "carol"))
+ADA, BOB, CAROL, DORA = (f"sk-{name}-0123456789abcdef" for name in ("ada", "bob", "carol", "dora"))
 FIRST = f"""
 tenants:
   - {{name: ada, keys: [{ADA}]}}
   - {{name: bob, keys: [{BOB}], quotas: {{requests_per_minute: 2, burst: 60}}}}
   - {{name: carol, keys: [{{key: {CAROL}, name: main}}], quotas: {{tokens_per_minute: 1000, burst: 60}}}}
+  - {{name: dora, keys: [{DORA}], quotas: {{requests_per_minute: 20, burst: 1}}}}
 """
 
 
@@ -106,6 +109,33 @@ async def test_over_the_limit_is_429_with_the_time_to_wait(tenants: Tenants) -> 
     assert told.value.code == "rate_limit_exceeded"
     async with tenants.client(ADA) as client:
         await ask(client, body(max_tokens=1))  # nobody else is kept out
+
+
+async def test_anthropics_client_waits_as_long_as_it_is_told(tenants: Tenants) -> None:
+    """A request every 3 s is dora's limit."""
+    request: dict[str, Any] = {"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello!"}]}
+    with (
+        anthropic.Anthropic(base_url=tenants.daemon.url, api_key=DORA, max_retries=0) as hasty,
+        anthropic.Anthropic(base_url=tenants.daemon.url, auth_token=DORA, max_retries=2) as patient,
+    ):
+        hasty.messages.create(**request)
+        with pytest.raises(anthropic.RateLimitError) as refused:
+            hasty.messages.create(**request)
+        assert (refused.value.type, refused.value.error_code) == ("rate_limit_error", "rate_limit_exceeded")
+        assert refused.value.request_id == refused.value.body["request_id"]
+        wait = int(refused.value.response.headers["retry-after-ms"]) / 1000
+        assert wait >= 1
+        began = time.monotonic()
+        answered = patient.messages.with_raw_response.create(**request)
+        # By itself it would wait for half a second at most before the first retry.
+        assert time.monotonic() - began > wait - 0.5
+        assert answered.retries_taken == 1
+        assert answered.parse().usage.output_tokens == 1
+    with (
+        pytest.raises(anthropic.AuthenticationError),
+        anthropic.Anthropic(base_url=tenants.daemon.url, api_key="sk-wrong-0123456789abcdef", max_retries=0) as unknown,
+    ):
+        unknown.messages.create(**request)
 
 
 async def tokens_left(client: httpx.AsyncClient, wanted: int) -> int:

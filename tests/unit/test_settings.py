@@ -53,6 +53,11 @@ def test_a_models_name_is_its_paths_last_part() -> None:
         ("hardware: {nodes: 0}", "hardware.nodes"),
         ("weights: {precision: int3}", "weights.precision"),
         ("media: {fetch: hosts}", "media"),
+        ("model: {aliases: ['*-*']}", "model.aliases"),
+        ("generation: {strip_system_lines: ['(']}", "generation.strip_system_lines"),
+        ("generation: {strip_system_lines: ['x*']}", "generation.strip_system_lines"),
+        ("generation: {strip_system_lines: [" + "x" * 257 + "]}", "generation.strip_system_lines"),
+        ("generation: {strip_system_lines: [" + "x," * 17 + "]}", "generation.strip_system_lines"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path, content: str, wrong: str) -> None:

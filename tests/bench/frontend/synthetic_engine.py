@@ -31,6 +31,7 @@ class _Completion:
     token_ids: list[int]
     finish_reason: str | None
     index: int = 0
+    stop_reason: str | None = None
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 
+from server.admission.tenants import InvalidApiKey
 from server.api import auth
 from server.api.admin import Controls, build_admin_app
 from server.api.auth import PUBLIC, WITH_KEY, api_key, check_policies, policies
@@ -75,7 +76,8 @@ def test_nor_is_one_with_something_mounted() -> None:
         ({"authorization": "bearer  k "}, "k"),
         ({"x_api_key": "k"}, "k"),
         ({"api_key": "k"}, "k"),
-        ({"authorization": "Bearer k", "x_api_key": "other"}, "k"),
+        ({"authorization": "Bearer k", "x_api_key": "k", "api_key": " k "}, "k"),
+        ({"authorization": "Basic Zm9vOmJhcg==", "x_api_key": "k"}, "k"),
         ({"authorization": "Bearer ", "x_api_key": "k"}, "k"),
         ({"authorization": "Basic Zm9vOmJhcg=="}, None),
         ({"authorization": "k"}, None),
@@ -84,6 +86,25 @@ def test_nor_is_one_with_something_mounted() -> None:
 )
 def test_where_a_key_may_be(headers: dict[str, str], key: str | None) -> None:
     assert api_key(request(**headers)) == key
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer k", "x_api_key": "other"},
+        {"authorization": "Bearer k", "api_key": "other"},
+        {"x_api_key": "k", "api_key": "K"},
+    ],
+)
+def test_keys_that_differ_are_none(headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidApiKey, match="differ"):
+        api_key(request(**headers))
+
+
+async def test_nor_do_they_open_anything(client: httpx.AsyncClient) -> None:
+    for other in (ADA, f"{ADA}x"):
+        answer = await client.get("/v1/models", headers={"authorization": f"Bearer {ADA}", "x-api-key": other})
+        assert answer.status_code == (200 if other == ADA else 401)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/v1//../v1/models", "/metrics"])

@@ -10,6 +10,7 @@ import pytest
 
 from server.app import build_app, build_service
 from server.engine.startup_phases import StartupPhases
+from server.generation.errors import ModelNotFound
 from server.settings import Settings
 
 SETTINGS = Settings.model_validate({"model": {"name": "Qwen/Big", "aliases": ["gpt-x", "org/small"]}})
@@ -38,6 +39,33 @@ async def test_the_model_is_found_under_each_of_its_names(client: httpx.AsyncCli
         for name in (card["id"], card["id"].replace("/", "%2F")):
             assert (await client.get(f"/v1/models/{name}")).json() == card
     assert (await client.get("/v1/models/small")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        ("claude-opus-4-5", True),
+        ("claude-", True),
+        ("claude-" + "x" * 128, True),
+        ("claude-" + "x" * 129, False),
+        ("claude-a b", False),
+        ("claude-\n", False),
+        ("claude", False),
+        ("xclaude-opus", False),
+        ("claude.*", False),
+        ("a.b-1", True),
+        ("aXb-1", False),
+    ],
+)
+def test_an_alias_with_a_star_is_any_name_like_it(name: str, served: bool) -> None:
+    settings = Settings.model_validate({"model": {"name": "big", "aliases": ["claude-*", "a.b*", "small"]}})
+    at = build_service(settings, StartupPhases(lambda phase, seconds: None))
+    assert at.names == ("big", "small")
+    if served:
+        assert at.served(name) == name
+    else:
+        with pytest.raises(ModelNotFound):
+            at.served(name)
 
 
 async def test_versions_are_told_apart(client: httpx.AsyncClient) -> None:

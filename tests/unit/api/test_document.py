@@ -37,7 +37,8 @@ def test_every_route_says_what_it_answers(document: dict[str, Any]) -> None:
             answers = operation["responses"]
             assert "422" not in answers, path
             assert answers["4XX"]["content"] == answers["5XX"]["content"], path
-            assert answers["4XX"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorEnvelope"), path
+            envelope = "/MessageErrorEnvelope" if path.startswith("/v1/messages") else "/ErrorEnvelope"
+            assert answers["4XX"]["content"]["application/json"]["schema"]["$ref"].endswith(envelope), path
             for content in answers["200"]["content"].values():
                 assert content.get("schema") or content.get("itemSchema"), path
 
@@ -47,6 +48,14 @@ def test_the_chat_route_says_what_it_takes_and_gives(document: dict[str, Any]) -
     assert chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatRequest")
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     assert document["components"]["schemas"]["ChatRequest"]["required"] == ["model", "messages"]
+
+
+def test_the_messages_route_says_what_it_takes_and_gives(document: dict[str, Any]) -> None:
+    messages = document["paths"]["/v1/messages"]["post"]
+    assert messages["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/MessagesRequest")
+    assert set(messages["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert set(document["components"]["schemas"]["MessagesRequest"]["required"]) == {"model", "messages", "max_tokens"}
+    assert set(document["components"]["schemas"]["CountTokensRequest"]["required"]) == {"model", "messages"}
 
 
 def test_metrics_are_text(document: dict[str, Any]) -> None:

@@ -1,16 +1,23 @@
-"""No parameter that a client may send is left undecided: OpenAI's, by its package, and vLLM's, by its protocol models.
+"""No parameter that a client may send is left undecided: OpenAI's and Anthropic's, by their packages, and vLLM's.
 
-A new version of either that knows more fails here until the new one is decided.
+vLLM's are read from its protocol models.
+
+A new version of any of them that knows more fails here until the new one is decided.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from anthropic import types as anthropic_types
+from anthropic.types import beta as beta_types
+from anthropic.types import message_count_tokens_params, message_create_params
+from anthropic.types.beta import message_create_params as beta_create_params
 from openai.types import completion_create_params
 from openai.types.chat import chat_completion_content_part_image_param
 from openai.types.chat import completion_create_params as chat_create_params
@@ -21,10 +28,15 @@ from server.api.asking import priority_class
 from server.dialects.chat_messages import ImageUrlIn
 from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
+from server.dialects.messages_request import CountTokensRequest, MessagesRequest, OutputConfigIn, ThinkingAdaptiveIn
+from server.dialects.parsing import parse_body
+from server.generation.errors import InvalidRequest
 from server.settings import Settings
 
 # What Alibaba's service adds, and vLLM's older names.
 ALIBABA = {"enable_thinking", "thinking_budget", "enable_search", "search_options", "enable_code_interpreter"}
+# Anthropic's API has them, its package no longer names them.
+SAMPLING = {"temperature", "top_p", "top_k"}
 OLDER = {"guided_json", "guided_regex", "guided_choice", "guided_grammar"}
 
 
@@ -36,12 +48,20 @@ def openai_parameters(module: Any) -> set[str]:
     }
 
 
-def vllm_parameters(endpoint: str, model: str) -> set[str]:
+def anthropic_parameters(module: Any) -> set[str]:
+    return {
+        name
+        for kind in (module.MessageCreateParamsNonStreaming, module.MessageCreateParamsStreaming)
+        for name in get_type_hints(kind)
+    }
+
+
+def vllm_parameters(endpoint: str, model: str, api: str = "openai") -> set[str]:
     """Read from the source: importing it takes seconds."""
     package = importlib.util.find_spec("vllm")
     assert package is not None
     assert package.origin is not None
-    file = Path(package.origin).parent / "entrypoints" / "openai" / endpoint / "protocol.py"
+    file = Path(package.origin).parent / "entrypoints" / api / endpoint / "protocol.py"
     tree = ast.parse(file.read_text(encoding="utf-8"))
     (found,) = [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == model]
     fields = [each.target for each in found.body if isinstance(each, ast.AnnAssign)]
@@ -73,6 +93,46 @@ def test_every_word_of_openais_is_known() -> None:
         ImageUrlIn(url="data:x", detail=detail)
 
 
+def test_every_word_of_anthropics_is_known() -> None:
+    efforts = values(anthropic_types.OutputConfigParam, "effort")
+    assert {"low", "max"} < efforts <= set(Settings().generation.effort_budgets)
+    for effort in efforts:
+        OutputConfigIn(effort=effort)
+    asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    for name in ("service_tier", "speed"):
+        words = values(beta_create_params.MessageCreateParamsNonStreaming, name)
+        assert len(words) == 2
+        for word in words:
+            MessagesRequest.model_validate(asked | {name: word})
+    for config in (anthropic_types.ThinkingConfigAdaptiveParam, beta_types.BetaThinkingConfigAdaptiveParam):
+        displays = values(config, "display")
+        assert {"summarized", "omitted"} <= displays
+        for display in displays:
+            ThinkingAdaptiveIn(type="adaptive", display=display)
+
+
+def kinds(union: Any) -> set[str]:
+    """The `type` of each member of a union of the package's parameters."""
+    return {kind for member in get_args(union) for kind in values(member, "type")}
+
+
+def test_every_kind_of_block_and_of_tool_is_taken_or_refused_by_its_name() -> None:
+    taken = {"text", "image", "document", "search_result", "thinking", "redacted_thinking", "tool_use", "tool_result"}
+    blocks, tools = kinds(anthropic_types.ContentBlockParam), kinds(anthropic_types.ToolUnionParam)
+    assert taken < blocks
+    assert "custom" in tools
+    assert len(tools) > 15
+    asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    for kind in tools - {"custom"}:
+        with pytest.raises(InvalidRequest, match=kind):
+            parse_body(MessagesRequest, json.dumps(asked | {"tools": [{"type": kind, "name": "f"}]}).encode())
+    for kind in blocks - taken:
+        for role in ("user", "assistant"):
+            messages = [{"role": role, "content": [{"type": kind}]}]
+            with pytest.raises(InvalidRequest, match=f"'{kind}' is not one of"):
+                parse_body(MessagesRequest, json.dumps(asked | {"messages": messages}).encode())
+
+
 @pytest.mark.parametrize(
     ("request_", "known", "most"),
     [
@@ -81,8 +141,16 @@ def test_every_word_of_openais_is_known() -> None:
         (ChatRequest, vllm_parameters("chat_completion", "ChatCompletionRequest"), 50),
         (CompletionRequest, vllm_parameters("completion", "CompletionRequest"), 45),
         (ChatRequest, ALIBABA | OLDER, 9),
+        (MessagesRequest, anthropic_parameters(message_create_params), 18),
+        (MessagesRequest, anthropic_parameters(beta_create_params), 25),
+        (CountTokensRequest, set(get_type_hints(message_count_tokens_params.MessageCountTokensParams)), 9),
+        (MessagesRequest, vllm_parameters("", "AnthropicMessagesRequest", api="anthropic"), 18),
+        (MessagesRequest, SAMPLING, 3),
     ],
-    ids=["openai's chat", "openai's completions", "vllm's chat", "vllm's completions", "others"],
+    ids=[
+        *("openai's chat", "openai's completions", "vllm's chat", "vllm's completions", "others"),
+        *("anthropic's", "anthropic's beta", "anthropic's count", "vllm's messages", "anthropic's sampling"),
+    ],
 )
 def test_every_parameter_is_decided(request_: type[BaseModel], known: set[str], most: int) -> None:
     assert len(known) >= most, "they were not found"

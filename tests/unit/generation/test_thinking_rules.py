@@ -50,3 +50,6 @@ def test_an_unknown_effort_lists_the_known_ones() -> None:
         decided(effort="heroic")
     assert refused.value.param == "reasoning_effort"
     assert "none, low, xhigh" in refused.value.message
+    with pytest.raises(InvalidRequest, match=r"output_config\.effort") as refused:
+        decided(effort="heroic", effort_param="output_config.effort")
+    assert refused.value.param == "output_config.effort"
