@@ -4,8 +4,8 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test test-slow redis lint format bench-parser bench-frontend bench-admission bench-load simulate fit-simulator train
-.PHONY: evaluate lock clean
+.PHONY: help install serve test test-slow redis lint format bench-parser bench-frontend bench-admission bench-load
+.PHONY: simulate fit-simulator train evaluate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

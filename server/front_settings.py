@@ -1,0 +1,45 @@
+"""Settings of the HTTP side: where it listens, and how it streams."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from server.section import Section
+
+
+class ServerSettings(Section):
+    """Where the daemon listens and how it ends."""
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Without `tenants.file` anyone who reaches it is served."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    admin: bool = Field(True, description="Whether there is an admin port.")
+    admin_host: str = Field("127.0.0.1", description="Address of the admin port. It asks for no key: keep it private.")
+    admin_port: int | None = Field(
+        None, ge=0, le=65535, description="Admin TCP port; by default the one after `port`; 0 takes a free one."
+    )
+    metrics_need_key: bool = Field(False, description="Whether `/metrics` asks for an API key.")
+    keep_alive_seconds: float = Field(
+        15.0, ge=0, description="After how long without a frame a stream gets a comment; 0 for never."
+    )
+    strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
+    drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+
+
+class StreamingSettings(Section):
+    """How streams are sent; see `docs/frontend.md`."""
+
+    hold_seconds: float = Field(
+        0.04,
+        ge=0,
+        le=5,
+        description="Longest that a token is held back to share a frame with later ones while the event loop is behind;"
+        " 0 holds none.",
+    )
+    behind: float = Field(
+        0.8, gt=0, le=1, description="Part of the time between two steps above which serving one is being behind."
+    )
+    unread_seconds: float = Field(
+        30.0, ge=0, description="After how long a client that reads nothing of its stream is cut off; 0 for never."
+    )
