@@ -55,7 +55,7 @@ def rows(kinds: list[Callable[[], Peer]], widths: list[int], rounds: int) -> Ite
 
 def _row(peer: Peer, streams: int, streamed: bool, number: int) -> Row:
     before = cpu_seconds(peer.process)
-    load = Load(0, streams, max(8, streams), body(TOKENS, streamed=streamed))
+    load = Load(0, streams, max(4, streams), body(TOKENS, streamed=streamed))
     result = peer.load(load)
     used = cpu_seconds(peer.process) - before
     if result.failures:
