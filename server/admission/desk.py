@@ -178,8 +178,9 @@ class AdmissionPermit:
         assert desk.controller is not None
         assert ticket is not None
         measures.stopped()
-        untold, self._untold = self._untold, 0
-        desk.controller.made(desk.clock(), ticket, untold)
+        if self._untold:  # none would tell the policy of a first token
+            untold, self._untold = self._untold, 0
+            desk.controller.made(desk.clock(), ticket, untold)
         desk.controller.stopped(desk.clock(), ticket, await self._cached(prompt, None))
         await self._wait_for_room()
 

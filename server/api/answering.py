@@ -99,11 +99,11 @@ async def answer(
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
         body = await read_body(request, at.body_bytes, at.body_values)
-        exchange = await parsed(body, lambda body: parse(body, at, sender))
+        exchange, mark = await parsed(body, lambda body: (parse(body, at, sender), fingerprint(sender, body)))
         assert at.pipeline is not None  # the gate lets nobody in before it is there
         expected = exchange.expect(at.pipeline)
         permits.enter(len(expected) - 1)
-        limit, mark = timeout_seconds(request.headers), fingerprint(sender, body)
+        limit = timeout_seconds(request.headers)
         for index, (permit, each) in enumerate(zip(permits.held, expected, strict=True)):
             asked = ask(each, sender, exchange.priority, limit, mark + index.to_bytes(2))
             await permit.reserve(sender, asked, bounded=each.bounded)

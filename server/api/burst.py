@@ -34,7 +34,7 @@ class Line:
     async def write(self, body: bytes) -> None:
         """Has the bytes sent at the end of this turn; waits first for the client to read what it was sent before.
 
-        Raises NotRead, and what sending earlier ones raised.
+        Several may wait so. Raises NotRead, and what sending earlier ones raised.
         """
         if self._blocked is not None:
             await self._unblocked()
@@ -44,11 +44,18 @@ class Line:
         self._burst.add(self)
 
     async def drain(self) -> None:
-        """Sends what is queued now. Raises NotRead, and what sending it raised."""
-        self.flush()
-        await self._unblocked()
+        """Sends what is queued now, and returns with nothing left to send. Raises NotRead, and what sending raised."""
+        while self.queued or self._blocked is not None:
+            self.flush()
+            await self._unblocked()
         if self._error is not None:
             raise self._error
+
+    def close(self) -> None:
+        """Sends what is queued as far as that goes without waiting, and gives up what the client has not read."""
+        self.flush()
+        if self._blocked is not None:
+            self._blocked.cancel()
 
     def flush(self) -> None:
         """Sends what is queued, as far as the client's connection takes it."""
@@ -57,12 +64,16 @@ class Line:
             self._go_on(self._send_all(queued))
 
     async def _unblocked(self) -> None:
-        if self._blocked is not None:
-            blocked, self._blocked = self._blocked, None
-            try:
-                await asyncio.wait_for(blocked, self._patience)
-            except TimeoutError as error:
-                raise NotRead from error
+        # Who is cancelled here leaves the sending to the others that wait for it.
+        while self._blocked is not None:
+            read, _ = await asyncio.wait({self._blocked}, timeout=self._patience)
+            if not read:
+                raise NotRead
+
+    def _sent(self, blocked: asyncio.Task[None]) -> None:
+        self._blocked = None
+        if not blocked.cancelled():
+            self._error = blocked.exception()
 
     async def _send_all(self, messages: list[Message]) -> None:
         for message in messages:
@@ -78,6 +89,8 @@ class Line:
             self._error = error
             return
         self._blocked = asyncio.ensure_future(_finish(sending, waits_for))
+        # Before those who wait for it are told.
+        self._blocked.add_done_callback(self._sent)
 
 
 class Burst:

@@ -74,6 +74,7 @@ class EventStream(Response):
         finally:
             if keeping_alive is not None:
                 keeping_alive.cancel()
+            line.close()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _comment(self, line: Line) -> None:

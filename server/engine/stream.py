@@ -60,7 +60,7 @@ class VllmStream:
 
     async def next(self) -> Sequence[EngineDelta]:
         """See `server.generation.ports.EngineStream`."""
-        if not self._deltas and self._error is None:
+        while not self._deltas and self._error is None:
             self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting
@@ -71,6 +71,8 @@ class VllmStream:
             raise translate(self._error) from self._error
         self._deltas = 0
         self._begun = True
+        # They may have been held when they were taken, and what comes next is held from its own time on.
+        self._coalescer.forget(self)
         made, self._made = self._made, {}
         return [
             EngineDelta(

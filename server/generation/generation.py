@@ -68,7 +68,7 @@ class Generation:
         """The next batches: one for each engine delta, also where no event is ready yet, since its tokens were made all
         the same. None once all answers have ended.
 
-        Raises EngineDied, EngineFailed or Interrupted; the batches before it stand.
+        Raises EngineDied, EngineFailed or Interrupted, and the same when asked again; the batches before it stand.
         """
         if self._failure is not None:
             raise self._failure
@@ -80,9 +80,9 @@ class Generation:
                 batches.append(self._read(delta))
         except RequestFailed as error:
             self._permit.end(error.outcome)
+            self._failure = error
             if not batches:
                 raise
-            self._failure = error
         if not self._unfinished:
             # The first answer stands for all where the metrics count how a request ended.
             self._permit.end(self._answers[0].finish_reason or "stop")

@@ -30,6 +30,7 @@ class MergedGeneration:
         self._came: asyncio.Queue[Batch | Exception | None] | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._unread = 0
+        self._failure: Exception | None = None
 
     @property
     def finish_reasons(self) -> list[str | None]:
@@ -54,8 +55,10 @@ class MergedGeneration:
     async def next(self) -> Sequence[Batch]:
         """The next batch as it comes, `answer` counted through all parts; none once all have ended.
 
-        Raises what the first to fail raises. Whoever stops before the end must `close`.
+        Raises what the first to fail raises, and the same when asked again. Whoever stops before the end must `close`.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._came is None:
             # Bounded, so that a client that reads slowly holds its parts up instead of filling the memory.
             self._came = asyncio.Queue(maxsize=len(self._parts))
@@ -68,6 +71,7 @@ class MergedGeneration:
             if came is None:
                 self._unread -= 1
             else:
+                self._failure = came
                 await _end(self._readers)
                 if isinstance(came, RequestFailed):
                     await self.close(came.outcome)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ from tests.bench.frontend.first_token import first_tokens
 from tests.bench.frontend.peers import Peer, Qwend, VllmPython, at_hand
 from tests.bench.frontend.plot import plot
 from tests.bench.frontend.side_by_side import rows, summary
-from tests.bench.frontend.stalls import stalls
+from tests.bench.frontend.stalls import CONTEXT, stalls
 from tests.bench.frontend.synthetic import carried, memory
 
 RESULTS = Path("results")
@@ -37,6 +38,16 @@ def peers(widths: list[int], rounds: int) -> list[dict[str, Any]]:
     return told
 
 
+def with_long_context() -> list[dict[str, Any]]:
+    kinds: list[Callable[[], Peer]] = [partial(Qwend, PROFILE), partial(VllmPython, PROFILE)]
+    # Both read their settings from the environment of the profile's loader.
+    os.environ["QWEND_MODEL__MAX_MODEL_LEN"] = str(CONTEXT)
+    try:
+        return list(stalls(kinds))
+    finally:
+        del os.environ["QWEND_MODEL__MAX_MODEL_LEN"]
+
+
 def show(found: list[dict[str, Any]]) -> None:
     table = Table(*found[0])
     for row in found:
@@ -50,12 +61,11 @@ def main() -> None:
     parser.add_argument("--widths", default="1,32,256", help="streams at once")
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
-    both: list[Callable[[], Peer]] = [partial(Qwend, PROFILE), partial(VllmPython, PROFILE)]
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "first-token": lambda: first_tokens(PROFILE),
         "synthetic": lambda: list(carried()),
         "memory": lambda: [memory()],
-        "stalls": lambda: list(stalls(both)),
+        "stalls": with_long_context,
         "peers": lambda: peers([int(each) for each in given.widths.split(",")], given.rounds),
     }
     if given.part not in (*parts, "all"):

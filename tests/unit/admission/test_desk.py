@@ -251,3 +251,38 @@ async def test_without_admission_everyone_goes_straight_through() -> None:
         await permit.reserve(CALLER, Ask("t", 1.0, PriorityClass.STANDARD, 100, 50), bounded=True)
         await asyncio.wait_for(permit.admitted(price()), 1)
         permit.made(1, 0)
+
+
+async def test_tokens_told_by_eights_are_all_told_when_a_request_leaves_or_is_stopped() -> None:
+    house = House()
+    leaving = await house.running()
+    ticket = leaving._ticket
+    assert ticket is not None
+    for _ in range(13):
+        leaving.made(1, 0)
+    assert ticket.made == 9, "the first at once, then eight"
+    leaving.end("stop")
+    assert ticket.made == 13
+    stopped = await house.reserved(priority=PriorityClass.BATCH)
+    await stopped.admitted(price(resumable=True))
+    stopped.made(1, 0)
+    stopped.made(3, 0)
+    ticket = stopped._ticket
+    assert ticket is not None
+    back = asyncio.create_task(stopped.readmitted(price(104).prompt))
+    await settle()
+    assert ticket.made == 4
+    back.cancel()
+
+
+async def test_who_is_stopped_before_its_first_token_has_made_none() -> None:
+    house = House()
+    permit = await house.reserved(priority=PriorityClass.BATCH)
+    await permit.admitted(price(resumable=True))
+    ticket = permit._ticket
+    assert ticket is not None
+    assert ticket.prefilling
+    back = asyncio.create_task(permit.readmitted(price().prompt))
+    await settle()
+    assert ticket.prefilling
+    back.cancel()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from server.api import event_stream
+from server.api.direct_send import DirectSend
 from server.api.disconnect import ClientGone, while_connected
 from server.api.event_stream import EventStream
 
@@ -29,6 +30,11 @@ class Client:
         self.sent.append(message)
 
 
+def each_of(frames: AsyncGenerator[bytes, None]) -> Callable[[], Awaitable[bytes]]:
+    """What gives the next frame, and nothing after the last."""
+    return lambda: anext(frames, b"")
+
+
 async def run(frames: AsyncGenerator[bytes, None], client: Client) -> int:
     """How often `close` was called by the end of the response."""
     closed = 0
@@ -37,7 +43,7 @@ async def run(frames: AsyncGenerator[bytes, None], client: Client) -> int:
         nonlocal closed
         closed += 1
 
-    await EventStream(frames, close, {"x-extra": "1"})({"type": "http"}, client.receive, client.send)
+    await EventStream(each_of(frames), close, {"x-extra": "1"})({"type": "http"}, client.receive, client.send)
     return closed
 
 
@@ -57,7 +63,7 @@ async def test_frames_are_sent_as_they_are() -> None:
     assert [body["more_body"] for body in bodies] == [True, True, False]
 
 
-async def test_a_client_that_leaves_ends_the_generator_where_it_waits() -> None:
+async def test_a_client_that_leaves_ends_the_work_where_it_waits() -> None:
     ended = asyncio.Event()
 
     async def frames() -> AsyncGenerator[bytes, None]:
@@ -84,6 +90,51 @@ async def test_a_client_that_left_before_the_first_frame_is_cleaned_up_after() -
     client = Client()
     client.leave.set()
     assert await asyncio.wait_for(run(frames(), client), 1) == 1
+
+
+async def test_a_client_that_leaves_while_it_does_not_read_leaves_no_task_behind() -> None:
+    before = asyncio.all_tasks()
+    waits = asyncio.Event()
+
+    class Paused(Client):
+        async def send(self, message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                waits.set()
+                await asyncio.Event().wait()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        await asyncio.Event().wait()
+
+    client = Paused()
+    response = asyncio.create_task(run(frames(), client))
+    await asyncio.wait_for(waits.wait(), 1)
+    client.leave.set()
+    assert await asyncio.wait_for(response, 1) == 1
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+async def test_frames_go_to_the_servers_own_send_and_the_start_through_the_middleware() -> None:
+    async def frames() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+
+    async def close() -> None:
+        pass
+
+    inside: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def middleware(message: Any) -> None:
+            inside.append(message["type"])
+            await send(message)
+
+        await EventStream(each_of(frames()), close, {})(scope, receive, middleware)
+
+    client = Client()
+    await DirectSend(app)({"type": "http"}, client.receive, client.send)
+    assert [message.get("body") for message in client.sent] == [None, b"one", b""]
+    assert inside == ["http.response.start", "http.response.body"]
 
 
 async def test_work_that_is_done_wins_over_a_client_that_leaves() -> None:
@@ -150,7 +201,7 @@ async def test_a_quiet_stream_gets_comments_and_a_busy_one_none(monkeypatch: pyt
     async def close() -> None:
         pass
 
-    stream = EventStream(frames(), close, {}, keep_alive=15.0)
+    stream = EventStream(each_of(frames()), close, {}, keep_alive=15.0)
     monkeypatch.setattr(event_stream, "asyncio", SimpleNamespace(sleep=sleep, ensure_future=asyncio.ensure_future))
     client = Client()
     await asyncio.wait_for(stream({"type": "http"}, client.receive, client.send), 30)

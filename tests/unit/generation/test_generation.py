@@ -156,3 +156,34 @@ async def test_closing_frees_the_engine_and_the_permit() -> None:
     running, permit = generation([delta("a", [1])])
     await running.close()
     assert permit.outcomes == ["client_gone"]
+
+
+class SeveralAtOnce(ScriptedStream):
+    """Gives all that is left in one go, as a stream does whose reader lags."""
+
+    async def next(self) -> list[EngineDelta]:
+        assert self.script, "asked again after its end"
+        given, self.script = self.script, []
+        return [each for each in given if isinstance(each, EngineDelta)]
+
+
+@pytest.mark.parametrize(("reason", "raised"), [("abort", Interrupted), ("error", EngineFailed)])
+@pytest.mark.parametrize("before", [0, 2])
+async def test_what_came_before_a_failure_stands_and_then_it_is_raised_every_time(
+    reason: str, raised: type[Exception], before: int
+) -> None:
+    running, permit = generation([])
+    running._stream = SeveralAtOnce([*(delta("a", [1]) for _ in range(before)), delta("", [], finish=reason)])
+    if before:
+        assert [batch.token_ids for batch in await running.next()] == [[1]] * before
+    for _ in range(3):
+        with pytest.raises(raised):
+            await running.next()
+    assert permit.outcomes[0] == raised("").outcome  # type: ignore[attr-defined]
+
+
+async def test_after_the_end_there_is_nothing() -> None:
+    running, permit = generation([delta("a", [1], finish="stop")], thinking=False)
+    assert len(await running.next()) == 1
+    assert [list(await running.next()) for _ in range(2)] == [[], []]
+    assert permit.outcomes == ["stop"]

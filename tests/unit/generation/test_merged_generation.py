@@ -160,3 +160,17 @@ async def test_who_still_waits_is_taken_back_when_the_client_leaves() -> None:
     await running.close()
     assert later.cancelled()
     assert permit.outcome == "client_gone"
+
+
+async def test_a_failure_is_raised_every_time_it_is_asked() -> None:
+    running, _ = merged(Stream(delta("a"), EngineFailed("x")), Stream())
+    assert len(await asyncio.wait_for(running.next(), 1)) == 1
+    for _ in range(3):
+        with pytest.raises(EngineFailed):
+            await asyncio.wait_for(running.next(), 1)
+
+
+async def test_after_the_end_there_is_nothing() -> None:
+    running, _ = merged(Stream(delta("a", "stop")), Stream(delta("b", "stop")))
+    assert len([batch async for batch in running.events()]) == 2
+    assert [list(await asyncio.wait_for(running.next(), 1)) for _ in range(2)] == [[], []]
