@@ -53,6 +53,8 @@ def shorter_way(processor: Any) -> Callable[..., Any]:
                 takes is None
                 or state.is_prefilling
                 or not token_ids
+                # An array, which cannot be compared as the others can.
+                or output.routed_experts is not None
                 # Whatever fields an output has: nothing is said but its tokens.
                 or output != EngineCoreOutput(output.request_id, token_ids)
             ):

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,7 @@ PROFILE = "reference-cpu"
 
 
 def peers(widths: list[int], rounds: int) -> list[dict[str, Any]]:
-    found = []
-    for row in rows([partial(kind, PROFILE) for kind in at_hand()], widths, rounds):
-        found.append(row)
-        show([row])
+    found = shown(rows([partial(kind, PROFILE) for kind in at_hand()], widths, rounds))
     told = summary(found, beside="vllm-python")
     plot(told, RESULTS / "frontend.png")
     return told
@@ -43,9 +40,18 @@ def with_long_context() -> list[dict[str, Any]]:
     # Both read their settings from the environment of the profile's loader.
     os.environ["QWEND_MODEL__MAX_MODEL_LEN"] = str(CONTEXT)
     try:
-        return list(stalls(kinds))
+        return shown(stalls(kinds))
     finally:
         del os.environ["QWEND_MODEL__MAX_MODEL_LEN"]
+
+
+def shown(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each of them printed when it is there."""
+    found = []
+    for row in rows:
+        found.append(row)
+        print(json.dumps(row), flush=True)
+    return found
 
 
 def show(found: list[dict[str, Any]]) -> None:
