@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -67,6 +69,8 @@ def main() -> None:
     parser.add_argument("--widths", default="1,32,256", help="streams at once")
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
+    # Told to end, it must end the servers that it started, as it does when it fails.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "first-token": lambda: first_tokens(PROFILE),
         "synthetic": lambda: list(carried()),
