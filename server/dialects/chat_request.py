@@ -102,6 +102,7 @@ def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:
         thinking_budget=_budget(request),
         effort=request.reasoning_effort,
         answers=request.n or 1,
+        whole=not request.stream,
         continue_final=_continues(request),
         cache_salt=request.cache_salt,
         template_arguments=_template_arguments(request),

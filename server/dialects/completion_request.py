@@ -109,6 +109,7 @@ def to_raw_prompts(request: CompletionRequest, limits: Limits) -> Sequence[RawPr
             echo=bool(request.echo),
             structure=structure,
             answers=answers,
+            whole=not request.stream,
             cache_salt=request.cache_salt,
             sampling=sampling,
             max_tokens=request.max_tokens,

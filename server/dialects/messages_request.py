@@ -213,6 +213,7 @@ def to_conversation(request: MessagesRequest, limits: Limits) -> Conversation:
         ),
         max_tokens=request.max_tokens,
         cut_to_context=True,
+        whole=not request.stream,
     )
 
 

@@ -207,7 +207,7 @@ class VllmEngine:
         # Several answers have states of their own, by other ids.
         state = self._llm.output_processor.request_states.get(queue.request_id)
         plain = state is not None and is_plain(state)
-        return VllmStream(self._llm, queue, self._coalescer, order.sampling.logprobs, plain=plain)
+        return VllmStream(self._llm, queue, self._coalescer, order.sampling.logprobs, plain=plain, whole=order.whole)
 
     async def stop(self, seconds: float) -> None:
         """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""

@@ -13,6 +13,9 @@ from server.engine.logprobs import token_logprobs
 from server.generation.errors import EngineDied
 from server.generation.ports import EngineDelta, TokenLogprob
 
+# An answer that is read when it is whole is taken in after so many steps: admission counts what is made.
+_WHOLE_DELTAS = 32
+
 
 class _Made:
     """What one answer was given since it was last read."""
@@ -33,17 +36,26 @@ class VllmStream:
 
     vLLM puts a step's output into the request's collector and wakes who waits there for each token. This stands in the
     collector's place: it keeps deltas as lists of pieces, wakes when the coalescer says so, and by a bare future.
-    `plain` says that its outputs may come the shorter way (server/engine/plain_outputs.py).
+    `plain` says that its outputs may come the shorter way (server/engine/plain_outputs.py), `whole` that nobody reads
+    the answer before its end.
     """
 
     def __init__(
-        self, llm: Any, queue: Any, coalescer: Coalescer, logprobs: int | None = None, *, plain: bool = False
+        self,
+        llm: Any,
+        queue: Any,
+        coalescer: Coalescer,
+        logprobs: int | None = None,
+        *,
+        plain: bool = False,
+        whole: bool = False,
     ) -> None:
         self._llm = llm
         self._request_id = queue.request_id
         self._queue = queue
         self._coalescer = coalescer
         self._logprobs = logprobs
+        self._whole = whole
         self._made: dict[int, _Made] = {}
         self._deltas = 0
         self._cached = 0
@@ -118,8 +130,16 @@ class VllmStream:
         made.text.append(text)
         made.token_ids += token_ids
         self._deltas += 1
-        if not self._begun or not self._coalescer.holds(self, self._deltas):
+        if self._due():
             self.release()
+
+    def _due(self) -> bool:
+        """Whether what there is should be read now."""
+        if not self._begun:
+            return True
+        if self._whole:
+            return self._deltas >= _WHOLE_DELTAS
+        return not self._coalescer.holds(self, self._deltas)
 
     def _put(self, output: Any) -> None:
         """vLLM's output handler brings a RequestOutput of one step, or the error that ends the request."""
@@ -144,7 +164,7 @@ class VllmStream:
             self._finished = True
             self._coalescer.forget(self)
             self.release()
-        elif not self._begun or not self._coalescer.holds(self, self._deltas):
+        elif self._due():
             self.release()
 
     def _told(self, completions: list[Any]) -> list[TokenLogprob]:

@@ -153,6 +153,8 @@ class Conversation:
     thinking_budget: int | None = None
     effort: str | None = None
     answers: int = 1
+    # The client reads nothing before all has ended.
+    whole: bool = False
     continue_final: bool = False
     cache_salt: str | None = None
     template_arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -119,6 +119,7 @@ class Pipeline:
             # No more than the answer may have: the engine's own numbers are bounded, and a client's are not.
             thinking_budget=min(budget, max_tokens) if prompt.thinking and budget is not None else None,
             answers=conversation.answers,
+            whole=conversation.whole,
             tools=conversation.tools,
             tool_choice=conversation.tool_choice,
             structure=conversation.structure,
@@ -139,6 +140,7 @@ class Pipeline:
             max_tokens=self._max_tokens(prompt, raw.max_tokens, raw.default_max_tokens, raw.param, "max_tokens"),
             thinking=False,
             answers=raw.answers,
+            whole=raw.whole,
             structure=raw.structure,
         )
         echo = ""

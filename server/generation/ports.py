@@ -65,6 +65,8 @@ class Order:
     thinking: bool
     thinking_budget: int | None = None
     answers: int = 1
+    # Nobody reads the answers before they have ended, so that the engine may tell of many tokens at a time.
+    whole: bool = False
     tools: Sequence[Tool] = ()
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
     structure: Structure | None = None

@@ -14,8 +14,8 @@ class RawPrompt:
 
     Nothing in it opens thinking or tool calls: what comes is text, and `structure` binds it from its first token.
     `add_special_tokens` lets the tokenizer put its own before the text. `echo` is whether the prompt's text is wanted
-    back. `answers`, `cache_salt` and `max_tokens` are those of a Conversation; `default_max_tokens` stands where the
-    request does not say and shrinks to what is left of the context.
+    back. `answers`, `whole`, `cache_salt` and `max_tokens` are those of a Conversation; `default_max_tokens` stands
+    where the request does not say and shrinks to what is left of the context.
     """
 
     prompt: str | Sequence[int]
@@ -24,6 +24,7 @@ class RawPrompt:
     echo: bool = False
     structure: Structure | None = None
     answers: int = 1
+    whole: bool = False
     cache_salt: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None

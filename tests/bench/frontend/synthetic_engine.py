@@ -112,7 +112,7 @@ class SyntheticEngine:
         """See `server.generation.ports.Engine`."""
         queue = self._running[request_id] = _Queue(request_id, order.max_tokens)
         self._prefill += prompt.tokens
-        return VllmStream(self, queue, self._coalescer)
+        return VllmStream(self, queue, self._coalescer, whole=order.whole)
 
     async def stop(self, seconds: float) -> None:
         """Ends the steps."""

@@ -26,14 +26,16 @@ class Llm:
 
 
 def stream(
-    coalescer: Coalescer | None = None, *, before: Any = None, plain: bool = False
+    coalescer: Coalescer | None = None, *, before: Any = None, plain: bool = False, whole: bool = False
 ) -> tuple[VllmStream, SimpleNamespace, Llm]:
     queue, llm = SimpleNamespace(request_id="r", output=before, put=None), Llm()
-    return VllmStream(llm, queue, coalescer or Coalescer(0.0, 0.6), plain=plain), queue, llm
+    return VllmStream(llm, queue, coalescer or Coalescer(0.0, 0.6), plain=plain, whole=whole), queue, llm
 
 
 def output(text: str, *ids: int, finish: str | None = None, answer: int = 0, finished: bool | None = None) -> Any:
-    completion = SimpleNamespace(index=answer, text=text, token_ids=list(ids), finish_reason=finish, logprobs=None)
+    completion = SimpleNamespace(
+        index=answer, text=text, token_ids=list(ids), finish_reason=finish, stop_reason=None, logprobs=None
+    )
     done = finish is not None if finished is None else finished
     return SimpleNamespace(outputs=[completion], finished=done, num_cached_tokens=3)
 
@@ -119,3 +121,21 @@ async def test_the_first_and_the_end_are_never_held_and_the_rest_for_no_longer_t
     assert await seconds(lambda: queue.put(output("a", 1))) < 0.04
     assert await seconds(lambda: queue.takes_tokens.put_tokens("b", [2])) >= 0.045
     assert await seconds(lambda: queue.put(output("c", 3, finish="stop"))) < 0.04
+
+
+async def test_an_answer_that_is_read_whole_is_taken_in_by_many_steps() -> None:
+    made, queue, _ = stream(plain=True, whole=True)
+    queue.put(output("a", 1))
+    assert await soon(made) == [(0, "a", [1], None, 3)], "the first token is told at once"
+    waiting = asyncio.create_task(soon(made))
+    for _ in range(31):
+        await asyncio.sleep(0)
+        queue.takes_tokens.put_tokens("b", [2])
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.takes_tokens.put_tokens("c", [3])
+    assert await waiting == [(0, "b" * 31 + "c", [2] * 31 + [3], None, 3)]
+    waiting = asyncio.create_task(soon(made))
+    await asyncio.sleep(0)
+    queue.put(output("d", 4, finish="stop"))
+    assert await waiting == [(0, "d", [4], "stop", 3)], "nor does its end wait"
