@@ -6,12 +6,16 @@ client that has stopped reading that is never.
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _KEY = "qwend.abort"
+# struct linger: on, for no time.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Connection(HttpToolsProtocol):
@@ -20,7 +24,14 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins (httptools)."""
         super().on_message_begin()
-        self.scope["extensions"] = {_KEY: {"abort": self.transport.abort}}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {_KEY: {"abort": self._abort}}
+
+    def _abort(self) -> None:
+        # Reset: else the kernel would go on offering what is in its own buffer to a client that does not take it.
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
 
 
 def abort_connection(scope: Scope) -> None:

@@ -128,6 +128,7 @@ async def test_an_answer_that_is_read_whole_is_taken_in_by_many_steps() -> None:
     queue.put(output("a", 1))
     assert await soon(made) == [(0, "a", [1], None, 3)], "the first token is told at once"
     waiting = asyncio.create_task(soon(made))
+    await asyncio.sleep(0.01)
     for _ in range(31):
         await asyncio.sleep(0)
         queue.takes_tokens.put_tokens("b", [2])
@@ -136,6 +137,6 @@ async def test_an_answer_that_is_read_whole_is_taken_in_by_many_steps() -> None:
     queue.takes_tokens.put_tokens("c", [3])
     assert await waiting == [(0, "b" * 31 + "c", [2] * 31 + [3], None, 3)]
     waiting = asyncio.create_task(soon(made))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     queue.put(output("d", 4, finish="stop"))
     assert await waiting == [(0, "d", [4], "stop", 3)], "nor does its end wait"
