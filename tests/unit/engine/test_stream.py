@@ -41,7 +41,7 @@ def output(text: str, *ids: int, finish: str | None = None, answer: int = 0, fin
 
 
 async def soon(given: VllmStream) -> list[tuple[int, str, list[int], str | None, int]]:
-    deltas = await asyncio.wait_for(given.next(), 1)
+    deltas = await asyncio.wait_for(given.next(), 10)
     return [(each.answer, each.text, list(each.token_ids), each.finish_reason, each.cached_tokens) for each in deltas]
 
 
@@ -105,7 +105,8 @@ async def test_held_tokens_that_are_taken_before_their_time_leave_no_release_beh
 
 
 async def test_the_first_and_the_end_are_never_held_and_the_rest_for_no_longer_than_it_may_be() -> None:
-    coalescer = Coalescer(0.05, 0.6)
+    # Long beside what a busy machine takes for nothing.
+    coalescer = Coalescer(1.5, 0.6)
     coalescer.steps = 100
     made, queue, _ = stream(coalescer, plain=True)
 
@@ -118,9 +119,9 @@ async def test_the_first_and_the_end_are_never_held_and_the_rest_for_no_longer_t
         await waiting
         return loop.time() - began
 
-    assert await seconds(lambda: queue.put(output("a", 1))) < 0.04
-    assert await seconds(lambda: queue.takes_tokens.put_tokens("b", [2])) >= 0.045
-    assert await seconds(lambda: queue.put(output("c", 3, finish="stop"))) < 0.04
+    assert await seconds(lambda: queue.put(output("a", 1))) < 1.0
+    assert await seconds(lambda: queue.takes_tokens.put_tokens("b", [2])) >= 1.4
+    assert await seconds(lambda: queue.put(output("c", 3, finish="stop"))) < 1.0
 
 
 async def test_an_answer_that_is_read_whole_is_taken_in_by_many_steps() -> None:
