@@ -66,7 +66,9 @@ def test_a_plain_request() -> None:
         max_tokens=9,
         cut_to_context=True,
         effort_param="output_config.effort",
+        whole=True,
     )
+    assert not conversation(stream=True).whole
 
 
 def test_system_text_comes_first_wherever_it_is() -> None:

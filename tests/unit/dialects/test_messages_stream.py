@@ -8,6 +8,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from hypothesis import given, settings
@@ -76,7 +77,7 @@ def test_events_come_in_order_and_add_up_to_the_whole_answer(
 ) -> None:
     script = deltas(0, text, random.Random(seed), finish)
     stopped_by = stop_string if finish == "stop" else None
-    script[-1] = replace(script[-1], stop_string=stopped_by)
+    script[-1] = msgspec.structs.replace(script[-1], stop_string=stopped_by)
     answer = replace(ANSWER, shows_thinking=shows_thinking, fills_context=fills_context)
     streamed, body = both(script, answer, thinking=thinking, tools=tools)
 

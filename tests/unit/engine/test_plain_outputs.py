@@ -12,7 +12,9 @@ from server.engine.plain_outputs import is_plain, shorter_way
 from server.engine.torchvision_ops import ensure
 
 CHECKPOINT = Path(__file__).parents[3] / "server" / "reference" / "checkpoint"
-KINDS = ("plain", "plain", "stop string", "logprobs", "plain")
+# "bare" is plain too, and its first output says nothing but its tokens.
+KINDS = ("plain", "bare", "stop string", "logprobs", "plain")
+PLAIN = ("plain", "bare")
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +77,11 @@ class Side:
         self.processor.add_request(request, None, queue=heard)
         state = self.processor.request_states[request_id]
         self.stats[request_id] = state.stats
-        assert is_plain(state) == (kind == "plain")
+        assert is_plain(state) == (kind in PLAIN)
         if self._shorter and is_plain(state):
             heard.takes_tokens = heard  # type: ignore[attr-defined]
 
-    def step(self, outputs: list[Any], timestamp: float) -> tuple[int, list[float], list[float], list[str]]:
+    def step(self, outputs: list[Any], timestamp: float) -> tuple[int, list[float], list[float], list[str], list[str]]:
         """What the step's statistics say, and who is to be aborted."""
         from vllm.v1.metrics.stats import IterationStats
 
@@ -91,21 +93,22 @@ class Side:
             sorted(stats.inter_token_latencies_iter),
             sorted(stats.time_to_first_tokens_iter),
             sorted(done.reqs_to_abort),
+            sorted(map(repr, stats.finished_requests)),
         )
 
 
-def output(request_id: str, token_ids: list[int], kind: str, *, first: bool, last: bool) -> Any:
+def output(request_id: str, token_ids: list[int], kind: str, *, first: bool, last: str | None) -> Any:
     import numpy as np
     from vllm.v1.engine import EngineCoreEvent, EngineCoreEventType, EngineCoreOutput, FinishReason
     from vllm.v1.metrics.stats import PrefillStats
     from vllm.v1.outputs import LogprobsLists
 
     told = EngineCoreOutput(request_id, list(token_ids))
-    if first:
+    if first and kind != "bare":
         told.prefill_stats = PrefillStats(num_prompt_tokens=3, num_computed_tokens=3)
         told.events = [EngineCoreEvent(EngineCoreEventType.QUEUED, 0.5)]
-    if last:
-        told.finish_reason = FinishReason.LENGTH
+    if last is not None:
+        told.finish_reason = FinishReason.STOP if last == "stop" else FinishReason.LENGTH
     if kind == "logprobs":
         ids = np.array([[token, 9] for token in token_ids], dtype=np.int32)
         told.new_logprobs = LogprobsLists(ids, np.zeros(ids.shape, dtype=np.float32), np.ones(len(ids), dtype=np.int32))
@@ -130,11 +133,12 @@ def test_both_ways_tell_the_same(tokenizer: Any, seed: int) -> None:
         for request_id in [each for each in kinds if each in left and drawn.random() < 0.8]:
             token_ids = [drawn.choice(ids) for _ in range(drawn.choice((1, 1, 1, 2, 4)))]
             left[request_id] -= 1
-            said = {"first": request_id not in begun, "last": not left[request_id]}
+            ended = None if left[request_id] else drawn.choice(("stop", "length"))
+            said = {"first": request_id not in begun, "last": ended}
             begun.add(request_id)
             for made in outputs:
                 made.append(output(request_id, token_ids, kinds[request_id], **said))
-            if said["last"]:
+            if ended is not None:
                 del left[request_id]
         told = [side.step(made, float(step)) for side, made in zip(sides, outputs, strict=True)]
         assert told[0] == told[1]
@@ -151,7 +155,7 @@ def test_both_ways_tell_the_same(tokenizer: Any, seed: int) -> None:
         one, other = whole.heard[request_id], short.heard[request_id]
         assert (one.text, one.token_ids, one.ended) == (other.text, other.token_ids, other.ended), request_id
         assert vars(whole.stats[request_id]) == vars(short.stats[request_id])
-        assert bool(other.shorter) == (kind == "plain")
+        assert bool(other.shorter) == (kind in PLAIN)
         assert one.shorter == 0
 
 
@@ -160,8 +164,8 @@ def test_what_an_output_says_beside_its_tokens_is_not_lost(tokenizer: Any) -> No
 
     side = Side(tokenizer, shorter=True)
     side.add("r", "plain")
-    side.step([output("r", [8], "plain", first=True, last=False)], 1.0)
-    routed = output("r", [9, 10], "plain", first=False, last=False)
+    side.step([output("r", [8], "plain", first=True, last=None)], 1.0)
+    routed = output("r", [9, 10], "plain", first=False, last=None)
     # An array of several numbers is neither true nor false.
     routed.routed_experts = np.zeros((2, 3), dtype=np.int16)
     side.step([routed], 2.0)
