@@ -4,7 +4,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test test-slow redis lint format bench-parser bench-frontend bench-admission bench-load
+.PHONY: help install serve test test-slow redis postgresql lint format bench-parser bench-frontend bench-admission bench-load
 .PHONY: simulate fit-simulator train evaluate lock clean
 
 help: ## Show this list
@@ -16,14 +16,17 @@ install: ## Make .venv with everything in it (once; a second run does nothing)
 serve: install ## Serve the embedded reference checkpoint on PORT (8000)
 	@exec $(BIN)/qwend serve --host $(HOST) --port $(PORT)
 
-test: install lint redis ## Run the tests, most of them against a real engine over HTTP
+test: install lint redis postgresql ## Run the tests, most of them against a real engine over HTTP
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-slow: install redis ## Run the tests that take minutes
+test-slow: install redis postgresql ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 redis: ## Install redis-server where it is missing and can be (the tests need one)
 	@scripts/install_redis.sh
+
+postgresql: ## Install PostgreSQL where it is missing and can be (the tests need one)
+	@scripts/install_postgresql.sh
 
 lint: install ## Check style and types
 	@$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from server.front_settings import ServerSettings, StreamingSettings
 from server.limit_settings import LimitSettings, MediaSettings
 from server.profile_files import Profile, ProfileError, mistakes, read_profile, suggestion
 from server.section import Section
+from server.store_settings import StoreSettings
 
 _LONGEST_PATTERN = 256
 
@@ -173,6 +174,7 @@ class Settings(BaseSettings):
     media: MediaSettings = MediaSettings()
     server: ServerSettings = ServerSettings()
     streaming: StreamingSettings = StreamingSettings()
+    responses_store: StoreSettings = StoreSettings()
     tenants: TenantSettings = TenantSettings()
     quotas: QuotaSettings = QuotaSettings()
     admission: AdmissionSettings = AdmissionSettings()

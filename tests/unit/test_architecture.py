@@ -13,7 +13,7 @@ ENGINE_LIBRARIES = {"vllm", "torch", "torchvision", "transformers", "tokenizers"
 
 # Room -> rooms that it may import. `generation` is the core: it imports no other room but telemetry, the leaf.
 ARROWS = {
-    "api": {"dialects", "generation", "admission", "telemetry"},
+    "api": {"dialects", "generation", "admission", "store", "telemetry"},
     "dialects": {"generation"},
     "generation": {"telemetry"},
     "admission": {"generation", "telemetry"},
@@ -23,10 +23,12 @@ ARROWS = {
     "telemetry": set(),
     "reference": {"engine"},  # for torchvision_ops alone: training meets the same torchvision as serving does
     "doctor": {"engine", "admission", "settings"},  # of the engine only what imports no vllm: arguments, folders
+    "store": {"generation", "store_settings", "telemetry"},  # of generation the errors alone
     "section": set(),
     "deployment_settings": {"section"},
     "admission_settings": {"section"},
     "front_settings": {"section"},
+    "store_settings": {"section"},
     "limit_settings": {"section"},
     "profile_files": set(),
     "engine_argument_names": set(),
@@ -35,6 +37,7 @@ ARROWS = {
         "deployment_settings",
         "admission_settings",
         "front_settings",
+        "store_settings",
         "limit_settings",
         "profile_files",
         "engine_argument_names",
@@ -52,7 +55,18 @@ ARROWS = {
         "settings",
         "admission_settings",
     },
-    "daemon": {"api", "app", "admission", "engine", "generation", "idle_memory", "settings", "telemetry", "welcome"},
+    "daemon": {
+        "api",
+        "app",
+        "admission",
+        "engine",
+        "generation",
+        "idle_memory",
+        "settings",
+        "store",
+        "telemetry",
+        "welcome",
+    },
     "idle_memory": set(),
     "cli": {"cli_doctor", "cli_plan", "cli_profiles", "daemon", "engine", "launch", "settings", "telemetry"},
     "cli_plan": {"cli_profiles", "engine", "planning"},
@@ -99,6 +113,8 @@ def violations(path: Path, source: str) -> list[str]:
             found.append(f"{relative} imports {name}")
         if top == "server" and rest and rest[0] != room and rest[0] in ARROWS and rest[0] not in ARROWS[room]:
             found.append(f"{relative} imports {name}: {room} may not import {rest[0]}")
+        if room == "store" and rest[:1] == ["generation"] and rest[1:2] != ["errors"]:
+            found.append(f"{relative} imports {name}: of generation it may import the errors alone")
     return found
 
 
@@ -125,6 +141,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
         ("dialects/new.py", "import server.api.chat"),
         ("planning/new.py", "from server.engine.kv_layout import layouts"),
         ("planning/new.py", "import vllm"),
+        ("store/new.py", "from server.dialects import parsing"),
+        ("admission/new.py", "from server.store.records import Owner"),
+        ("store/new.py", "from server.generation.pipeline import Pipeline"),
     ],
 )
 def test_a_breach_is_seen(relative: str, source: str) -> None:
