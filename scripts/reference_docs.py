@@ -26,6 +26,7 @@ from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
 from server.dialects.decisions import Decision
 from server.dialects.messages_request import CountTokensRequest, MessagesRequest
+from server.dialects.responses_request import ResponsesRequest
 from server.dialects.tokenize_request import DetokenizeRequest, TokenizeChatRequest, TokenizeTextRequest
 from server.engine.startup_phases import StartupPhases
 from server.profile_files import profiles
@@ -67,6 +68,8 @@ def render() -> str:
     parts += [_fields(MessagesRequest), UNKNOWN]
     parts += ["`POST /v1/messages/count_tokens` takes the same fields, but"]
     parts += [_fields(CountTokensRequest, beside=MessagesRequest)]
+    parts += ["## Fields of a responses request", _text(sys.modules[ResponsesRequest.__module__].__doc__)]
+    parts += [_fields(ResponsesRequest), UNKNOWN, "`POST /v1/responses/input_tokens` takes the same fields."]
     parts += ["## Fields of a tokenizer request", "`POST /tokenize` with a text:", _fields(TokenizeTextRequest)]
     parts += ["`POST /tokenize` with a conversation takes every field of a chat request, and"]
     parts += [_fields(TokenizeChatRequest, beside=ChatRequest), "`POST /detokenize`:", _fields(DetokenizeRequest)]

@@ -19,7 +19,7 @@ from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile
 from server.admission.tenants import TenantDirectory
 from server.admission_settings import AdmissionSettings
-from server.api import chat, completions, health, messages, models, tokenizer, version
+from server.api import chat, completions, health, messages, models, responses, stored_responses, tokenizer, version
 from server.api.auth import check_policies
 from server.api.document import FAILURES, describe
 from server.api.errors import install_error_handlers
@@ -31,6 +31,8 @@ from server.dialects.completion_request import CompletionRequest
 from server.dialects.limits import Limits
 from server.dialects.messages_request import CountTokensRequest, MessagesRequest
 from server.dialects.messages_schema import MessageErrorEnvelope, MessageEvent
+from server.dialects.responses_request import CountInputRequest, ResponsesRequest
+from server.dialects.responses_schema import ResponseEvent
 from server.dialects.tokenize_request import DetokenizeRequest, TokenizeRequest
 from server.engine.startup_phases import StartupPhases
 from server.engine.version import vllm_version
@@ -140,12 +142,13 @@ def build_app(service: Service) -> FastAPI:
             *(ChatRequest, ChatCompletionChunk),
             *(CompletionRequest, CompletionPiece),
             *(MessagesRequest, CountTokensRequest, MessageEvent, MessageErrorEnvelope),
+            *(ResponsesRequest, CountInputRequest, ResponseEvent),
             *(TokenizeRequest, DetokenizeRequest),
             ErrorEnvelope,
         ],
     )
     install_error_handlers(app)
-    for module in (chat, completions, messages, tokenizer, models, version, health):
+    for module in (chat, completions, messages, responses, stored_responses, tokenizer, models, version, health):
         app.include_router(module.router)
     check_policies(app)
     app.add_middleware(RateHeaders, quotas=service.quotas)

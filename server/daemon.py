@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import uvicorn
+from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from server.admission.gate import State
@@ -28,6 +29,7 @@ from server.generation.errors import EngineDied, Interrupted
 from server.generation.ports import Engine
 from server.idle_memory import give_back_when_idle
 from server.settings import Settings
+from server.store.response_store import ResponseStore, StoreStartError
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
 from server.welcome import welcome
@@ -105,6 +107,7 @@ class Daemon:
         self._signals = 0
         self._draining = False
         self._reloading: asyncio.Task[None] | None = None
+        self._watching_store: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Serves until a signal or the engine's end."""
@@ -127,6 +130,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        if not await self._open_store():
+            return EXIT_USAGE
         administrating = asyncio.create_task(self._admin.serve(sockets=admin_listeners)) if admin_listeners else None
         watching_tenants = asyncio.create_task(self._service.tenants.watch())
         try:
@@ -137,6 +142,32 @@ class Daemon:
             if administrating is not None:
                 await administrating
             await self._service.quotas.close()
+            await self._close_store()
+
+    async def _open_store(self) -> bool:
+        """Opens the store of responses, if there is to be one; False where what the settings say cannot be had."""
+        settings = self._settings.responses_store
+        if not settings.enabled:
+            return True
+        try:
+            store = await ResponseStore.open(settings)
+        except StoreStartError as error:
+            if settings.url is not None:
+                _log.error("cannot store responses", why=str(error))
+                return False
+            # Nobody asked for a place: a read-only container is no reason not to serve.
+            _log.warning("responses are stored in memory and lost at the end", why=str(error))
+            store = await ResponseStore.open(settings.model_copy(update={"url": SecretStr("sqlite://")}))
+        self._service.store = store
+        return True
+
+    async def _close_store(self) -> None:
+        if self._service.store is None:
+            return
+        await self._service.background.close()
+        if self._watching_store is not None:
+            self._watching_store.cancel()
+        await self._service.store.close()
 
     async def _serve(self, listener: socket.socket, admin_listeners: list[socket.socket]) -> int:
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
@@ -159,6 +190,9 @@ class Daemon:
         # What a token leaves behind is freed without the collector; at its own thresholds (700, 10, 10) it would look
         # for cycles among them hundreds of times a second.
         gc.set_threshold(*_GC_THRESHOLDS)
+        if self._service.store is not None:
+            # Not before: while the engine starts, Python's lock is held for so long that a database seems to be silent.
+            self._watching_store = asyncio.create_task(self._service.store.watch())
         self._phases.enter("ready")
         self._announce(listener, *admin_listeners)
         watching = asyncio.create_task(self._watch(engine))

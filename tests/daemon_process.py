@@ -34,12 +34,14 @@ class DaemonProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self._log = tempfile.NamedTemporaryFile(prefix="qwend-test-", suffix=".log")  # noqa: SIM115 - lives as we do
+        # What it stores goes where its default says, but not to whoever runs the tests.
+        self._state = tempfile.TemporaryDirectory(prefix="qwend-test-state-")
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "server.cli", "serve", *ports, *arguments],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "XDG_STATE_HOME": self._state.name, **(environment or {})},
         )
 
     @property
@@ -90,3 +92,4 @@ class DaemonProcess:
                 self.process.kill()
                 self.process.wait(10)
         self._log.close()
+        self._state.cleanup()

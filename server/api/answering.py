@@ -6,8 +6,10 @@ An endpoint brings an `Exchange`, which is one request in its dialect; all the r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -87,19 +89,44 @@ class Exchange(Protocol):
         """What puts the answer together."""
 
 
-async def answer(
-    request: Request, parse: Callable[[bytes, Service, Caller], Exchange], keep_alive: bytes = COMMENT
-) -> Response:
-    """Answers a request for generated text. `parse` may run in a thread; it raises RequestFailed. `keep_alive` is what
-    a stream sends where nothing else comes for a while.
+Asked = TypeVar("Asked", bound=Exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Asked]):
+    """A request that admission has taken in: what is left is to hand it to the engine, or to `end` it."""
+
+    exchange: Asked
+    _pipeline: Pipeline
+    _permits: _Permits
+
+    async def start(self) -> RunningGeneration:
+        """Runs the road up to the engine's acceptance. Raises RequestFailed; all that was held is given back then."""
+        with self._permits.ended_by_failure():
+            return await self.exchange.start(self._pipeline, self._permits.held)
+
+    def end(self, outcome: str) -> None:
+        """Gives back what is held, if the engine does not have the request."""
+        self._permits.end(outcome)
+
+
+async def enter(
+    request: Request,
+    parse: Callable[[bytes, Service, Caller], Asked],
+    look_up: Callable[[Asked], Awaitable[None]] | None = None,
+) -> Entry[Asked]:
+    """Takes a request for generated text in. `parse` may run in a thread; `look_up` fetches what the request refers to.
+    Both raise RequestFailed.
     """
     at, sender = service(request), caller(request)
     permits = _Permits(at.desk)
-    try:
+    with permits.ended_by_failure():
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
         body = await read_body(request, at.body_bytes, at.body_values)
         exchange, mark = await parsed(body, lambda body: (parse(body, at, sender), fingerprint(sender, body)))
+        if look_up is not None:
+            await look_up(exchange)
         assert at.pipeline is not None  # the gate lets nobody in before it is there
         expected = exchange.expect(at.pipeline)
         permits.enter(len(expected) - 1)
@@ -107,20 +134,34 @@ async def answer(
         for index, (permit, each) in enumerate(zip(permits.held, expected, strict=True)):
             asked = ask(each, sender, exchange.priority, limit, mark + index.to_bytes(2))
             await permit.reserve(sender, asked, bounded=each.bounded)
-        running = await while_connected(request.receive, exchange.start(at.pipeline, permits.held))
-    except BaseException as error:
-        permits.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
-        raise
-    IGNORED_PARAMETERS.inc(len(exchange.ignored))
-    headers = ignored_parameters(exchange.ignored)
+    return Entry(exchange, at.pipeline, permits)
+
+
+async def answer(
+    request: Request, parse: Callable[[bytes, Service, Caller], Exchange], keep_alive: bytes = COMMENT
+) -> Response:
+    """Answers a request for generated text. `parse` is as for `enter`; `keep_alive` is what a stream sends where
+    nothing else comes for a while.
+    """
+    at = service(request)
+    entry = await enter(request, parse)
+    exchange = entry.exchange
+    running = await while_connected(request.receive, entry.start())
+    headers = told_ignored(exchange)
     if exchange.streamed:
-        streamed = _Streamed(running, exchange.frames(running))
+        streamed = Streamed(running, exchange.frames(running))
         return EventStream(streamed.next, running.close, headers, at.keep_alive, keep_alive, at.patience)
     try:
-        body = await while_connected(request.receive, _collect(running, exchange.whole(running)))
+        body = await while_connected(request.receive, collect(running, exchange.whole(running)))
     finally:
         await running.close()
     return Response(body, headers=headers, media_type="application/json")
+
+
+def told_ignored(exchange: Exchange) -> dict[str, str]:
+    """The headers that name the fields which had no effect; they are counted."""
+    IGNORED_PARAMETERS.inc(len(exchange.ignored))
+    return ignored_parameters(exchange.ignored)
 
 
 class _Permits:
@@ -139,20 +180,35 @@ class _Permits:
         for permit in self.held:
             permit.end(outcome)
 
+    @contextlib.contextmanager
+    def ended_by_failure(self) -> Iterator[None]:
+        """Ends them with whatever is raised inside."""
+        try:
+            yield
+        except BaseException as error:
+            self.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
+            raise
 
-async def _collect(running: RunningGeneration, whole: Whole) -> bytes:
+
+async def collect(running: RunningGeneration, whole: Whole) -> bytes:
+    """The body of an answer that is made to its end. Raises RequestFailed."""
     while batches := await running.next():
         for batch in batches:
             whole.add(batch)
     return whole.encode(running.finish_reasons, running.usage)
 
 
-class _Streamed:
-    """A running generation as the bytes of its stream."""
+class Streamed:
+    """A running generation as the bytes of its stream. `settle` is awaited before its last frames go; where it raises
+    RequestFailed, the stream ends with that.
+    """
 
-    def __init__(self, running: RunningGeneration, frames: Frames) -> None:
+    def __init__(
+        self, running: RunningGeneration, frames: Frames, settle: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._running = running
         self._frames = frames
+        self._settle = settle
         self._begun = self._ended = False
 
     async def next(self) -> bytes:
@@ -169,10 +225,17 @@ class _Streamed:
                 if shown := b"".join([frames.batch(batch) for batch in batches]):
                     return shown
         except RequestFailed as error:
-            self._ended = True
-            return frames.failed(error)
+            return await self._last(frames.failed(error))
+        return await self._last(frames.finish(running.usage))
+
+    async def _last(self, last: bytes) -> bytes:
         self._ended = True
-        return frames.finish(running.usage)
+        if self._settle is not None:
+            try:
+                await self._settle()
+            except RequestFailed as error:
+                return self._frames.failed(error)
+        return last
 
 
 def _left(error: BaseException) -> bool:

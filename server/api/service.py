@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
@@ -12,9 +12,11 @@ from server.admission.desk import Desk
 from server.admission.gate import Gate
 from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile
+from server.api.background_responses import BackgroundResponses
 from server.dialects.limits import Limits
 from server.generation.errors import ModelNotFound
 from server.generation.pipeline import Pipeline
+from server.store.response_store import ResponseStore
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Service:
     alias_patterns: tuple[re.Pattern[str], ...] = ()
     max_model_len: int | None = None
     pipeline: Pipeline | None = None
+    store: ResponseStore | None = None
+    background: BackgroundResponses = field(default_factory=BackgroundResponses)
 
     @property
     def gate(self) -> Gate:

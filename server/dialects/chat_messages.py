@@ -247,10 +247,10 @@ def _part(part: Any, param: str) -> Part:
 
 
 def _call(call: ToolCallIn) -> ToolCall:
-    return ToolCall(call.id or "", call.function.name, _arguments(call.function.arguments))
+    return ToolCall(call.id or "", call.function.name, call_arguments(call.function.arguments))
 
 
-def _arguments(arguments: str | dict[str, Any] | None) -> Mapping[str, Any]:
+def call_arguments(arguments: str | dict[str, Any] | None) -> Mapping[str, Any]:
     """The arguments object. What the model once garbled lives on in the history, so it is no error: it reads as {}."""
     if isinstance(arguments, str):
         try:

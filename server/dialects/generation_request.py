@@ -74,8 +74,8 @@ class GenerationRequest(BaseModel):
     prompt_cache_key: str | None = ignored("Prefixes are cached whoever sends them; see `cache_salt`.")
     prompt_cache_retention: str | None = ignored("The engine keeps prefixes while it has room.")
     prompt_cache_options: dict[str, Any] | None = ignored("As `prompt_cache_retention`.")
-    metadata: dict[str, str] | None = ignored("For your own records; nothing is stored.")
-    store: bool | None = ignored("Nothing is stored.")
+    metadata: dict[str, str] | None = ignored("For your own records; only responses are stored.")
+    store: bool | None = ignored("Only responses are stored.")
     service_tier: str | None = option(
         "Priority class: `priority`, `fast` are interactive, `default` standard, `flex` batch, `auto` the tenant's."
     )

@@ -65,6 +65,11 @@ class Pipeline:
         self._decoder = decoder
         self._defaults = defaults
 
+    @property
+    def max_model_len(self) -> int:
+        """Context length in tokens, prompt and output together."""
+        return self._engine.max_model_len
+
     def expect(self, conversation: Conversation) -> Expectation:
         """What is known of a request before its prompt is rendered. Raises InvalidRequest for an unknown effort."""
         thinking, _ = thinking_and_budget(conversation, self._defaults)

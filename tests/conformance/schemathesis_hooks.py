@@ -35,12 +35,18 @@ def _steered(body: dict[str, Any]) -> dict[str, Any]:
     # The template refuses a conversation in which no user speaks, and generated ones seldom have one.
     if isinstance(steered.get("messages"), list) and steered["messages"]:
         steered["messages"] = [{"role": "user", "content": "Hello!"}, *steered["messages"]]
+    if isinstance(steered.get("input"), list) and steered["input"]:
+        steered["input"] = [{"role": "user", "content": "Hello!"}, *steered["input"]]
+    # No generated id is one that was given out.
+    if isinstance(steered.get("previous_response_id"), str):
+        steered["previous_response_id"] = None
     if _allowed(steered.get("max_completion_tokens")):
         steered["max_completion_tokens"] = TOKENS
-    if "messages" not in steered and "prompt" not in steered:
+    if not {"messages", "prompt", "input"} & set(steered):
         return steered
-    if steered.get("max_tokens") is None or _allowed(steered["max_tokens"]):
-        steered["max_tokens"] = TOKENS
+    bound = "max_output_tokens" if "input" in steered else "max_tokens"
+    if steered.get(bound) is None or _allowed(steered[bound]):
+        steered[bound] = TOKENS
     # Each answer costs as much as a request of its own.
     if _allowed(steered.get("n")):
         steered["n"] = min(steered["n"], 2)

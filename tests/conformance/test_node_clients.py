@@ -43,7 +43,7 @@ def node() -> str:
     return node
 
 
-@pytest.fixture(params=["openai", "ai", "anthropic"])
+@pytest.fixture(params=["openai", "openai-responses", "ai", "anthropic"])
 def scenario(request: pytest.FixtureRequest, node: str, daemon: DaemonProcess) -> Scenario:
     """Runs one scenario of one client in a Node.js of its own; what it told."""
 
@@ -107,12 +107,19 @@ def test_an_unknown_model_arrives_as_the_clients_own_error(scenario: Scenario) -
 def test_a_bad_request_arrives_as_the_clients_own_error(scenario: Scenario) -> None:
     told = scenario("bad-request")
     assert (told["status"], told["code"]) == (400, "invalid_value")
-    # The AI SDK checks that there are messages itself, so it sends another bad request.
+    # The AI SDK checks that there are messages itself, so it sends another bad request; so do Responses.
     assert told["param"] in ("messages", "temperature")
     assert told["kind"] in ("BadRequestError", "AI_APICallError")
 
 
-@pytest.mark.parametrize("scenario", ["anthropic"], indirect=True)
+@pytest.mark.parametrize("scenario", ["openai-responses"], indirect=True)
+def test_a_response_in_the_background_is_stored(scenario: Scenario) -> None:
+    told = scenario("stored")
+    assert told.pop("first") in ("queued", "in_progress")
+    assert told == {"text": "Hello, Rosa!", "status": "completed", "items": ["message"], "gone": 404}
+
+
+@pytest.mark.parametrize("scenario", ["anthropic", "openai-responses"], indirect=True)
 def test_tokens_are_counted_as_they_are_used(scenario: Scenario) -> None:
     told = scenario("count")
     assert told["counted"] == told["used"] > 0

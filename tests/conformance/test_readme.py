@@ -52,3 +52,10 @@ def test_the_python_program_for_anthropics_api(daemon: DaemonProcess) -> None:
     answer, _, thinking = done.stdout.strip().partition(" <- ")
     assert "42" in answer
     assert thinking
+
+
+def test_the_responses_program(daemon: DaemonProcess) -> None:
+    program = block("python", "import openai").replace("http://127.0.0.1:8000", daemon.url)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [("Ada" in line) for line in done.stdout.splitlines()] == [True, True]

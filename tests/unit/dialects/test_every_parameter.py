@@ -21,6 +21,12 @@ from anthropic.types.beta import message_create_params as beta_create_params
 from openai.types import completion_create_params
 from openai.types.chat import chat_completion_content_part_image_param
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import (
+    input_token_count_params,
+    response_create_params,
+    response_input_item_param,
+    tool_param,
+)
 from pydantic import BaseModel
 
 from server.admission.tenants import Caller, Tenant
@@ -30,6 +36,7 @@ from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
 from server.dialects.messages_request import CountTokensRequest, MessagesRequest, OutputConfigIn, ThinkingAdaptiveIn
 from server.dialects.parsing import parse_body
+from server.dialects.responses_request import CountInputRequest, ResponsesRequest
 from server.generation.errors import InvalidRequest
 from server.settings import Settings
 
@@ -44,6 +51,17 @@ def openai_parameters(module: Any) -> set[str]:
     return {
         name
         for kind in (module.CompletionCreateParamsNonStreaming, module.CompletionCreateParamsStreaming)
+        for name in get_type_hints(kind)
+    }
+
+
+def responses_parameters() -> set[str]:
+    return {
+        name
+        for kind in (
+            response_create_params.ResponseCreateParamsNonStreaming,
+            response_create_params.ResponseCreateParamsStreaming,
+        )
         for name in get_type_hints(kind)
     }
 
@@ -133,6 +151,27 @@ def test_every_kind_of_block_and_of_tool_is_taken_or_refused_by_its_name() -> No
                 parse_body(MessagesRequest, json.dumps(asked | {"messages": messages}).encode())
 
 
+def test_every_kind_of_item_and_of_tool_of_responses_is_taken_or_refused_by_its_name() -> None:
+    taken = {"message", "reasoning", "function_call", "function_call_output", "item_reference"}
+    items, tools = kinds(response_input_item_param.ResponseInputItemParam), kinds(tool_param.ToolParam)
+    assert taken < items
+    assert {"function", "web_search"} < tools
+    assert len(tools) > 10
+
+    def refused(**fields: Any) -> str:
+        with pytest.raises(InvalidRequest) as failed:
+            parse_body(ResponsesRequest, json.dumps({"model": "m", "input": "Hi", **fields}).encode())
+        return failed.value.message
+
+    for kind in items - taken:
+        assert f"'{kind}' is not one of" in refused(input=[{"type": kind, "id": "x"}])
+    for kind in tools - {"function", "namespace"}:
+        if not kind.startswith("web_search"):
+            assert f"'{kind}' is a tool of OpenAI's" in refused(tools=[{"type": kind}])
+    for kind in values(response_create_params.ResponseCreateParamsNonStreaming, "include"):
+        ResponsesRequest.model_validate({"model": "m", "input": "Hi", "include": [kind]})
+
+
 @pytest.mark.parametrize(
     ("request_", "known", "most"),
     [
@@ -146,10 +185,14 @@ def test_every_kind_of_block_and_of_tool_is_taken_or_refused_by_its_name() -> No
         (CountTokensRequest, set(get_type_hints(message_count_tokens_params.MessageCountTokensParams)), 9),
         (MessagesRequest, vllm_parameters("", "AnthropicMessagesRequest", api="anthropic"), 18),
         (MessagesRequest, SAMPLING, 3),
+        (ResponsesRequest, responses_parameters(), 30),
+        (CountInputRequest, set(get_type_hints(input_token_count_params.InputTokenCountParams)), 10),
+        (ResponsesRequest, vllm_parameters("responses", "ResponsesRequest"), 35),
     ],
     ids=[
         *("openai's chat", "openai's completions", "vllm's chat", "vllm's completions", "others"),
         *("anthropic's", "anthropic's beta", "anthropic's count", "vllm's messages", "anthropic's sampling"),
+        *("openai's responses", "openai's input tokens", "vllm's responses"),
     ],
 )
 def test_every_parameter_is_decided(request_: type[BaseModel], known: set[str], most: int) -> None:
