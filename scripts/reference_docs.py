@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from server.admission.scopes import DIALECTS
 from server.admission.tenant_schema import AnonymousEntry, TenantsFile
 from server.admission.tenants import Quota
 from server.api.admin import Controls, build_admin_app
@@ -49,9 +50,12 @@ UNKNOWN = (
 )
 _POLICIES = {
     "public": "anyone",
-    "with_key": "whoever has a key",
+    "any_key": "whoever has a key",
+    "with_key": "whoever has a key that is not bound to dialects",
+    **{f"{dialect}_key": f"whoever has a key for `{dialect}`" for dialect in DIALECTS},
     "metrics_reader": "anyone, or whoever has a key with `server.metrics_need_key`",
-    "local_tool": "whoever reaches the admin port, but no web page",
+    "document_reader": "anyone, or whoever has a key with `server.documents: key`",
+    "admin": "whoever reaches a loopback port, else who has a key with the scope `admin`; no web page",
 }
 
 

@@ -20,8 +20,9 @@ from server.admission.tenant_file import TenantFile
 from server.admission.tenants import TenantDirectory
 from server.admission_settings import AdmissionSettings
 from server.api import chat, completions, health, messages, models, responses, stored_responses, tokenizer, version
-from server.api.auth import check_policies
+from server.api.auth import DOCUMENT_READER, check_policies
 from server.api.document import FAILURES, describe
+from server.api.documents import documents
 from server.api.errors import install_error_handlers
 from server.api.rate_headers import RateHeaders
 from server.api.service import Service
@@ -54,7 +55,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     limits = settings.limits
     url = settings.quotas.storage_url
     quotas = Quotas(MemoryStore(), RedisStore(url.get_secret_value()) if url is not None else None)
-    file = settings.tenants.file
+    file, keys_file = settings.tenants.file, settings.tenants.keys_file
     return Service(
         desk=Desk(
             Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
@@ -67,9 +68,12 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
             Path(file) if file is not None else None,
             lambda new: _forget(quotas, new),
             settings.generation.effort_budgets,
+            Path(keys_file) if keys_file is not None else None,
         ),
         quotas=quotas,
         metrics_need_key=settings.server.metrics_need_key,
+        documents=settings.server.documents != "none",
+        documents_need_key=settings.server.documents == "key",
         limits=Limits(
             messages=limits.messages,
             tools=limits.tools,
@@ -134,7 +138,7 @@ def admission_rules(settings: AdmissionSettings) -> Rules:
 
 def build_app(service: Service) -> FastAPI:
     """The public API over `service`."""
-    app = FastAPI(title="qwend", version=server.__version__, redoc_url=None, responses=FAILURES)
+    app = FastAPI(title="qwend", version=server.__version__, openapi_url=None, responses=FAILURES)
     app.state.service = service
     describe(
         app,
@@ -150,6 +154,9 @@ def build_app(service: Service) -> FastAPI:
     install_error_handlers(app)
     for module in (chat, completions, messages, responses, stored_responses, tokenizer, models, version, health):
         app.include_router(module.router)
+    if service.documents:
+        # A browser cannot send a key with a page.
+        app.include_router(documents(DOCUMENT_READER, page=not service.documents_need_key))
     check_policies(app)
     app.add_middleware(RateHeaders, quotas=service.quotas)
     return app

@@ -10,6 +10,7 @@ import typer
 
 import server
 from server.cli_doctor import doctor
+from server.cli_keys import keys_app
 from server.cli_plan import plan
 from server.cli_profiles import EXIT_USAGE, load_or_exit, profiles_app
 from server.launch import check_node
@@ -18,6 +19,7 @@ from server.telemetry.logs import configure_logs
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=server.__doc__)
 app.add_typer(profiles_app, name="profiles")
+app.add_typer(keys_app, name="keys")
 app.command()(plan)
 app.command()(doctor)
 
@@ -36,6 +38,7 @@ def serve(
         int | None, typer.Option(help="TCP port of the admin routes, by default the one after --port.")
     ] = None,
     tenants: Annotated[str | None, typer.Option(help="File of the tenants and their API keys.")] = None,
+    keys: Annotated[str | None, typer.Option(help="File of API keys that `qwend keys` writes.")] = None,
     log_format: Annotated[str | None, typer.Option(help="`console` or `json`.")] = None,
     node_rank: Annotated[
         int | None, typer.Option(help="This machine among a profile's nodes; above 0 it runs workers and no API.")
@@ -50,7 +53,7 @@ def serve(
         {
             "model": {"path": model, "name": name, "max_model_len": max_model_len},
             "server": {"host": host, "port": port, "admin_port": admin_port},
-            "tenants": {"file": tenants},
+            "tenants": {"file": tenants, "keys_file": keys},
             "log": {"format": log_format},
             "node": {"rank": node_rank, "master_addr": master_addr},
             "engine": {"distributed_executor_backend": executor},

@@ -25,6 +25,7 @@ from server.api.direct_send import DirectSend
 from server.app import attach_engine, build_app, build_service
 from server.engine.client import VllmEngine
 from server.engine.startup_phases import StartupPhases
+from server.front_settings import admin_needs_key
 from server.generation.errors import EngineDied, Interrupted
 from server.generation.ports import Engine
 from server.idle_memory import give_back_when_idle
@@ -45,6 +46,11 @@ _ENGINE_STOP_SECONDS = 5.0
 _LAST_ANSWER_SECONDS = 0.1
 _SEND_BUFFER_BYTES = 256 * 1024
 _GC_THRESHOLDS = (20_000, 20, 20)
+
+_NO_ADMIN_KEY = (
+    "no key has the scope `admin`: make one with `qwend keys create --admin`, or set server.admin_host to a loopback "
+    "address or server.admin to false"
+)
 
 EXIT_OK = 0
 EXIT_ENGINE = 1
@@ -100,6 +106,7 @@ class Daemon:
                     drain=lambda: self._drain("admin"),
                     state=lambda: self._gate.state,
                     in_flight=lambda: len(self._gate),
+                    need_key=admin_needs_key(settings.server),
                 )
             )
         )
@@ -112,6 +119,9 @@ class Daemon:
     async def run(self) -> int:
         """Serves until a signal or the engine's end."""
         server = self._settings.server
+        if server.admin and admin_needs_key(server) and not self._service.tenants.directory.has_admin_key:
+            _log.error("the admin port would be open to nobody", host=server.admin_host, why=_NO_ADMIN_KEY)
+            return EXIT_USAGE
         listeners: list[socket.socket] = []
         host, port = server.host, server.port
         try:

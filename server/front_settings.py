@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from typing import Literal
+
 from pydantic import Field
 
 from server.section import Section
@@ -15,16 +18,33 @@ class ServerSettings(Section):
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     admin: bool = Field(True, description="Whether there is an admin port.")
-    admin_host: str = Field("127.0.0.1", description="Address of the admin port. It asks for no key: keep it private.")
+    admin_host: str = Field(
+        "127.0.0.1", description="Address of the admin port; any but a loopback one needs a key with the scope `admin`."
+    )
     admin_port: int | None = Field(
         None, ge=0, le=65535, description="Admin TCP port; by default the one after `port`; 0 takes a free one."
     )
+    admin_needs_key: bool = Field(False, description="Whether the admin port asks for a key on a loopback address too.")
     metrics_need_key: bool = Field(False, description="Whether `/metrics` asks for an API key.")
+    documents: Literal["public", "key", "none"] = Field(
+        "public",
+        description="Who gets `/openapi.json` and `/docs`: anyone, who has a key (then without the page), or nobody.",
+    )
     keep_alive_seconds: float = Field(
         15.0, ge=0, description="After how long without a frame a stream gets a comment; 0 for never."
     )
     strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+
+
+def admin_needs_key(server: ServerSettings) -> bool:
+    """Whether the admin port asks for a key: where others than this machine reach it, and where that is wished."""
+    if server.admin_needs_key or server.admin_host == "localhost":
+        return server.admin_needs_key
+    try:
+        return not ipaddress.ip_address(server.admin_host).is_loopback
+    except ValueError:
+        return True  # a name may lead anywhere
 
 
 class StreamingSettings(Section):

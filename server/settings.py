@@ -112,6 +112,11 @@ class TenantSettings(Section):
     file: str | None = Field(
         None, description="The tenants file; see `config/tenants.example.yaml`. Without it nobody needs a key."
     )
+    keys_file: str | None = Field(
+        None,
+        description="A file of keys that `qwend keys` writes, beside the tenants file or alone: its tenants then have "
+        "every default.",
+    )
 
 
 class QuotaSettings(Section):

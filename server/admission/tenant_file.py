@@ -7,10 +7,8 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from server.admission.strict_yaml import YamlFileError, read_yaml
 from server.admission.tenant_schema import Misfit, directory
 from server.admission.tenants import Tenant, TenantDirectory, open_directory
 from server.telemetry.logs import get_logger
@@ -19,9 +17,6 @@ from server.telemetry.metrics import TENANTS_RELOADS
 _log = get_logger("tenants")
 
 _POLL_SECONDS = 1.0
-
-# A tenant is some hundred bytes; more than this is some other file.
-_MOST_BYTES = 16 * 2**20
 
 
 class TenantFileError(ValueError):
@@ -37,51 +32,26 @@ class Change:
     changed: tuple[str, ...] = ()
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, but a key that is given twice is a mistake instead of the last one's victory."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, "a field is given twice", key.start_mark)
-            if isinstance(key.value, str):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def load(path: Path, efforts: Collection[str] | None = None) -> TenantDirectory:
-    """The directory that a file makes; see `TenantFile`. Reads from disk: not for the event loop.
+def load(path: Path | None, efforts: Collection[str] | None = None, keys: Path | None = None) -> TenantDirectory:
+    """The directory that a tenants file, a keys file or both make; see `TenantsFile` and `KeysFile`. Reads from disk:
+    not for the event loop.
 
     Raises TenantFileError.
     """
-    return _parse(path, _read(path), efforts)
-
-
-def _read(path: Path) -> bytes:
+    told = path or keys
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise TenantFileError(f"{path}: larger than {_MOST_BYTES} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise TenantFileError(f"{path}: {error.strerror or error}") from error
-
-
-def _parse(path: Path, content: bytes, efforts: Collection[str] | None) -> TenantDirectory:
-    try:
-        return directory(yaml.load(content, _Loader), efforts)
-    except yaml.MarkedYAMLError as error:
-        # Its text quotes the line, on which there may be a key.
-        mark = error.problem_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise TenantFileError(f"{path}:{where} {error.problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = error if isinstance(error, Misfit) else "not readable as YAML"
-        raise TenantFileError(f"{path}: {reason}") from None
+        values = None if path is None else read_yaml(path)
+        owned = None if keys is None else read_yaml(keys)
+        return directory(values, efforts, owned, only_keys=path is None)
+    except YamlFileError as error:
+        raise TenantFileError(str(error)) from None
+    except Misfit as error:
+        raise TenantFileError(f"{told}: {error}") from None
 
 
 class TenantFile:
-    """The current directory and where it comes from. Without a path it is the open one and never changes.
+    """The current directory and where it comes from: a tenants file, a file of keys, or both. With neither it is the
+    open one and never changes.
 
     `on_change` is told of each new directory, on the event loop. A tenant's `effort` must be one of `efforts`, if they
     are given. Reads the file when made; raises TenantFileError.
@@ -92,29 +62,31 @@ class TenantFile:
         path: Path | None,
         on_change: Callable[[TenantDirectory], None] = lambda new: None,
         efforts: Collection[str] | None = None,
+        keys: Path | None = None,
     ) -> None:
-        self.path = path
+        self._path = path
+        self._keys = keys
         self._efforts = efforts
         self._on_change = on_change
         self._lock = asyncio.Lock()
-        self._seen: tuple[int, ...] | None = None
-        if path is None:
-            self.directory = open_directory()
-        else:
-            self._seen = _stamp(path)
-            self.directory = load(path, efforts)
+        self._seen = self._stamps()
+        self.directory = load(path, efforts, keys) if self._kept else open_directory()
+
+    @property
+    def _kept(self) -> bool:
+        return self._path is not None or self._keys is not None
 
     async def reload(self) -> Change:
-        """Reads the file again and takes what it says, all at once.
+        """Reads the files again and takes what it says, all at once.
 
         Raises TenantFileError and keeps what was before.
         """
-        if self.path is None:
+        if not self._kept:
             return Change()
         async with self._lock:
             try:
-                self._seen = await asyncio.to_thread(_stamp, self.path)
-                new = await asyncio.to_thread(load, self.path, self._efforts)
+                self._seen = await asyncio.to_thread(self._stamps)
+                new = await asyncio.to_thread(load, self._path, self._efforts, self._keys)
             except TenantFileError as error:
                 TENANTS_RELOADS.labels("failed").inc()
                 _log.error("tenants not reloaded, the old ones stay", why=str(error))
@@ -130,23 +102,26 @@ class TenantFile:
             return change
 
     async def watch(self) -> None:
-        """Reloads whenever the file changes; runs until cancelled.
+        """Reloads whenever a file changes; runs until cancelled.
 
         It looks at what the path leads to, so that it also sees a symbolic link that is swapped, which is how
         Kubernetes renews a ConfigMap.
         """
-        if self.path is None:
+        if not self._kept:
             return
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            if await asyncio.to_thread(_stamp, self.path) != self._seen:
+            if await asyncio.to_thread(self._stamps) != self._seen:
                 try:
                     await self.reload()
                 except TenantFileError:
                     continue  # told already, and not again until it changes
 
+    def _stamps(self) -> tuple[tuple[int, ...] | None, ...]:
+        return tuple(None if path is None else stamp(path) for path in (self._path, self._keys))
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+
+def stamp(path: Path) -> tuple[int, ...] | None:
     """What changes when the file does; None while there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - follows links, as it must

@@ -2,57 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from server.admission.classes import PriorityClass
+from server.admission.key_hashes import KeyHash
+from server.admission.key_schema import NAME, AnyKeyEntry, KeyEntry, KeysFile
 from server.admission.strict_model import StrictModel
-from server.admission.tenants import ANONYMOUS, Caller, Quota, Tenant, TenantDirectory, digest
+from server.admission.tenants import ANONYMOUS, Caller, IssuedKey, Quota, Tenant, TenantDirectory
 
-# Shorter ones can be guessed.
-_KEY_CHARACTERS = 16
-
-_ID_DIGITS = 8
-
-
-def _expanded(entry: Any) -> Any:
-    """A key may be written as plain text where it needs no quota of its own."""
-    return {"key": entry} if isinstance(entry, str) else entry
-
-
-class KeyEntry(StrictModel):
-    """One API key; a text alone stands for its `key`."""
-
-    key: str = Field(
-        description="`sha256:` and the key's digest in 64 hexadecimal digits; or `env:NAME`, an environment variable "
-        "that holds the key; or the key itself, at least 16 characters.",
-    )
-    name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Its name in logs; else the digest's first 8 digits."
-    )
-    quotas: Quota | None = Field(None, description="Of this key alone, within the tenant's.")
-
-    def digest(self) -> str:
-        """The key's SHA-256. Raises ValueError that never holds the key."""
-        if self.key.startswith("sha256:"):
-            given = self.key.removeprefix("sha256:").lower()
-            if not re.fullmatch("[0-9a-f]{64}", given):
-                raise ValueError("`sha256:` must be followed by 64 hexadecimal digits")
-            return given
-        key = self.key
-        if key.startswith("env:"):
-            variable = key.removeprefix("env:")
-            key = os.environ.get(variable, "").strip()
-            if not key:
-                raise ValueError(f"the environment variable `{variable}` is not set")
-        if len(key) < _KEY_CHARACTERS:
-            raise ValueError(f"an API key must have at least {_KEY_CHARACTERS} characters")
-        return digest(key)
+# Each costs every request one more hash.
+_MOST_SALTS = 8
 
 
 class AnonymousEntry(StrictModel):
@@ -96,9 +59,9 @@ class AnonymousEntry(StrictModel):
 class TenantEntry(AnonymousEntry):
     """One tenant."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Its name in metrics and logs.")
-    keys: list[Annotated[KeyEntry, BeforeValidator(_expanded)]] = Field(
-        min_length=1, description="Its API keys; any of them finds it."
+    name: str = Field(pattern=NAME, description="Its name in metrics and logs.")
+    keys: list[AnyKeyEntry] = Field(
+        [], description="Its API keys; any of them finds it. The file of `tenants.keys_file` adds more."
     )
 
 
@@ -111,35 +74,70 @@ class TenantsFile(StrictModel):
     )
 
 
+File = TypeVar("File", bound=StrictModel)
+
+
 class Misfit(ValueError):
     """A tenants file that says something impossible. Each line names a place and what is wrong there, never a key."""
 
 
-def directory(values: Any, efforts: Collection[str] | None = None) -> TenantDirectory:
-    """The directory that a file's content makes; `efforts` are those that requests may ask for. Raises Misfit."""
-    try:
-        file = TenantsFile.model_validate({} if values is None else values)
-    except ValidationError as error:
-        raise Misfit("; ".join(_told(values, each) for each in error.errors(include_url=False))) from None
-    if not file.tenants and file.anonymous is None:
+def directory(
+    values: Any, efforts: Collection[str] | None = None, keys: Any = None, *, only_keys: bool = False
+) -> TenantDirectory:
+    """The directory that a tenants file's content and a keys file's make; `efforts` are those that requests may ask
+    for. With `only_keys` there is no tenants file, and each tenant that a key names has the defaults.
+
+    Raises Misfit.
+    """
+    file = _valid(TenantsFile, values)
+    owned = _valid(KeysFile, keys).keys
+    entries = list(file.tenants)
+    if only_keys:
+        entries = [TenantEntry(name=name) for name in dict.fromkeys(key.tenant for key in owned)]
+    if not entries and file.anonymous is None:
         raise Misfit("it names no tenant and no `anonymous`, so that nobody could ask anything")
-    tenants: dict[str, Tenant] = {}
-    callers: dict[str, Caller] = {}
-    for place, entry in enumerate(file.tenants):
-        if entry.name in tenants or entry.name == ANONYMOUS:
-            raise Misfit(f"tenants[{place}] ({entry.name}): the name is taken")
-        tenant, digests = _tenant(entry, place)
-        _check_effort(entry, efforts, f"tenants[{place}] ({entry.name})")
-        tenants[entry.name] = tenant
-        for number, (key_id, key_digest) in enumerate(digests):
-            if key_digest in callers:
-                owner = callers[key_digest].tenant.name
-                raise Misfit(f"tenants[{place}] ({entry.name}).keys[{number}]: {owner} has the same key")
-            callers[key_digest] = Caller(tenant, key_id)
+    _check_names(entries, efforts)
+    # Whose keys, with where each is written.
+    written: dict[str, list[tuple[str, KeyEntry]]] = {
+        entry.name: [(f"tenants[{place}] ({entry.name}).keys[{number}]", key) for number, key in enumerate(entry.keys)]
+        for place, entry in enumerate(entries)
+    }
+    for number, key in enumerate(owned):
+        if key.tenant not in written:
+            raise Misfit(f"the file of keys, keys[{number}]: no tenant is named {key.tenant}")
+        written[key.tenant].append((f"the file of keys, keys[{number}]", key))
+    tenants: list[Tenant] = []
+    issued: list[IssuedKey] = []
+    owners: dict[KeyHash, str] = {}
+    for place, entry in enumerate(entries):
+        if not written[entry.name]:
+            raise Misfit(f"tenants[{place}] ({entry.name}).keys: it has no key, so that nobody could be this tenant")
+        tenant, held = _tenant(entry, written[entry.name], owners)
+        tenants.append(tenant)
+        issued += held
+    if len({key.hash.scheme for key in issued}) > _MOST_SALTS:
+        raise Misfit(f"the keys have more than {_MOST_SALTS} different salts; `qwend keys create` gives a file one")
     if file.anonymous is not None:
         _check_effort(file.anonymous, efforts, "anonymous")
     anonymous = file.anonymous.tenant(ANONYMOUS, {}) if file.anonymous is not None else None
-    return TenantDirectory(tenants.values(), callers, anonymous, any_key=False)
+    return TenantDirectory(tenants, issued, anonymous, any_key=False)
+
+
+def _valid(model: type[File], values: Any) -> File:
+    values = {} if values is None else values
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise Misfit("; ".join(told(values, each) for each in error.errors(include_url=False))) from None
+
+
+def _check_names(entries: Collection[TenantEntry], efforts: Collection[str] | None) -> None:
+    names = {ANONYMOUS}
+    for place, entry in enumerate(entries):
+        if entry.name in names:
+            raise Misfit(f"tenants[{place}] ({entry.name}): the name is taken")
+        names.add(entry.name)
+        _check_effort(entry, efforts, f"tenants[{place}] ({entry.name})")
 
 
 def _check_effort(entry: AnonymousEntry, efforts: Collection[str] | None, place: str) -> None:
@@ -148,25 +146,34 @@ def _check_effort(entry: AnonymousEntry, efforts: Collection[str] | None, place:
         raise Misfit(f"{place}.effort: it must be one of {', '.join(efforts)}")
 
 
-def _tenant(entry: TenantEntry, place: int) -> tuple[Tenant, list[tuple[str, str]]]:
-    digests: list[tuple[str, str]] = []
+def _tenant(
+    entry: TenantEntry, keys: Collection[tuple[str, KeyEntry]], owners: dict[KeyHash, str]
+) -> tuple[Tenant, list[IssuedKey]]:
+    """The tenant and its keys; `owners` are those of the keys so far, by all that is known of these."""
+    hashes: dict[str, tuple[KeyHash, KeyEntry]] = {}
     quotas: dict[str, Quota] = {}
-    for number, key in enumerate(entry.keys):
-        where = f"tenants[{place}] ({entry.name}).keys[{number}]"
+    for place, key in keys:
         try:
-            key_digest = key.digest()
+            held, named = key.held()
         except ValueError as error:
-            raise Misfit(f"{where}: {error}") from None
-        key_id = key.name or key_digest[:_ID_DIGITS]
-        if any(key_id == other for other, _ in digests):
-            raise Misfit(f"{where}: this tenant has another key of that name")
-        digests.append((key_id, key_digest))
+            raise Misfit(f"{place}: {error}") from None
+        for known in {held, named}:
+            if known in owners:
+                raise Misfit(f"{place}: {owners[known]} has the same key")
+        owners[held] = owners[named] = entry.name
+        key_id = key.name or named.id
+        if key_id in hashes:
+            raise Misfit(f"{place}: this tenant has another key of that name")
+        hashes[key_id] = held, key
         if key.quotas is not None:
             quotas[key_id] = key.quotas
-    return entry.tenant(entry.name, quotas), digests
+    tenant = entry.tenant(entry.name, quotas)
+    return tenant, [
+        IssuedKey(held, Caller(tenant, key_id, key.scopes), key.expires_at) for key_id, (held, key) in hashes.items()
+    ]
 
 
-def _told(values: Any, error: Any) -> str:
+def told(values: Any, error: Any) -> str:
     """One of pydantic's errors as place and reason; the value is left out, since it might be a key."""
     place = ""
     at = values

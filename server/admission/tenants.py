@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import Field
 
 from server.admission.classes import PriorityClass
+from server.admission.key_hashes import KeyHash
+from server.admission.scopes import ALL, Scopes
 from server.admission.strict_model import StrictModel
 from server.generation.errors import RequestFailed
 
@@ -54,15 +56,28 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose request this is: the tenant and which of its keys. The id is no secret; it is empty without a key."""
+    """Whose request this is: the tenant, which of its keys, and what that may do.
+
+    The id is no secret; it is empty without a key.
+    """
 
     tenant: Tenant
     key_id: str = ""
+    scopes: Scopes = ALL
 
     @property
     def key_quota(self) -> Quota | None:
         """The quota of this key alone, if it has one."""
         return self.tenant.key_quotas.get(self.key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key that was given out: what is kept of it, whom it finds, and until when (seconds since 1970; None: ever)."""
+
+    hash: KeyHash
+    caller: Caller
+    expires: float | None = None
 
 
 class InvalidApiKey(RequestFailed):
@@ -75,35 +90,55 @@ class InvalidApiKey(RequestFailed):
     headers: Mapping[str, str] = {"www-authenticate": "Bearer"}
 
 
-def digest(key: str) -> str:
-    """What is kept of an API key: its SHA-256, in hexadecimal digits."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+class ExpiredApiKey(InvalidApiKey):
+    """The request's API key was good once. Only who has it is told."""
+
+    code = "expired_api_key"
+
+
+# Of a digest's 32 bytes, those by which it is looked up; the whole is compared in constant time.
+_LOOKED_UP = 8
 
 
 class TenantDirectory:
     """All tenants at one time. It never changes; a reload makes a new one.
 
-    Keys are looked up by their digests, so that the time which it takes tells nothing of a key. With
-    `any_key` every request is the anonymous tenant's, whatever key it brings.
+    Keys are looked up by a part of their hashes and compared in constant time, and a request's key is hashed in every
+    scheme whether found or not, so that the time which it takes tells nothing of a key. With `any_key` every request is
+    the anonymous tenant's, whatever key it brings. `clock` gives the seconds since 1970, for the keys' expiry.
     """
 
     def __init__(
-        self, tenants: Iterable[Tenant], callers: Mapping[str, Caller], anonymous: Tenant | None, *, any_key: bool
+        self,
+        tenants: Iterable[Tenant],
+        keys: Iterable[IssuedKey],
+        anonymous: Tenant | None,
+        *,
+        any_key: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.tenants = tuple(tenants) + ((anonymous,) if anonymous is not None else ())
-        self._callers = dict(callers)
+        self._issued = tuple(keys)
+        self._found = {(each.hash.scheme, each.hash.digest[:_LOOKED_UP]): each for each in self._issued}
+        self._schemes = tuple(dict.fromkeys(each.hash.scheme for each in self._issued))
         self._anonymous = Caller(anonymous) if anonymous is not None else None
         self._any_key = any_key
+        self._clock = clock
 
-    def keys(self) -> dict[str, frozenset[str]]:
-        """The digests of each tenant's keys, by its name."""
-        found: dict[str, set[str]] = {tenant.name: set() for tenant in self.tenants}
-        for key, caller in self._callers.items():
-            found[caller.tenant.name].add(key)
+    def keys(self) -> dict[str, frozenset[tuple[KeyHash, str, Scopes, float | None]]]:
+        """What is known of each tenant's keys, by its name."""
+        found: dict[str, set[tuple[KeyHash, str, Scopes, float | None]]] = {each.name: set() for each in self.tenants}
+        for key in self._issued:
+            found[key.caller.tenant.name].add((key.hash, key.caller.key_id, key.caller.scopes, key.expires))
         return {name: frozenset(keys) for name, keys in found.items()}
 
+    @property
+    def has_admin_key(self) -> bool:
+        """Whether any key opens the admin port now."""
+        return any(each.caller.scopes.admin and not self._expired(each) for each in self._issued)
+
     def find(self, key: str | None) -> Caller:
-        """Whose key this is; None or an empty one is no key. Raises InvalidApiKey."""
+        """Whose key this is; None or an empty one is no key. Raises InvalidApiKey, and ExpiredApiKey."""
         if self._anonymous is not None and (not key or self._any_key):
             return self._anonymous
         if not key:
@@ -111,14 +146,28 @@ class TenantDirectory:
                 "You didn't provide an API key. Send it as `Authorization: Bearer KEY`, or in the header `x-api-key` "
                 "or `api-key`."
             )
-        caller = self._callers.get(digest(key))
-        if caller is None:
-            raise InvalidApiKey("Incorrect API key provided.")
-        return caller
+        return self.issued(key)
+
+    def issued(self, key: str | None) -> Caller:
+        """The same, where nobody is let in without a key. Raises InvalidApiKey, and ExpiredApiKey."""
+        found: IssuedKey | None = None
+        for scheme in self._schemes:
+            hashed = scheme.hash(key or "")
+            candidate = self._found.get((scheme, hashed.digest[:_LOOKED_UP]))
+            if candidate is not None and candidate.hash.same(hashed):
+                found = candidate
+        if found is None:
+            raise InvalidApiKey("Incorrect API key provided." if key else "You didn't provide an API key.")
+        if self._expired(found):
+            raise ExpiredApiKey("This API key has expired.")
+        return found.caller
+
+    def _expired(self, key: IssuedKey) -> bool:
+        return key.expires is not None and self._clock() >= key.expires
 
 
 def open_directory() -> TenantDirectory:
     """The directory of a daemon without a tenants file: everyone is one tenant, with limits that stop only floods."""
     quota = Quota(requests_per_minute=60_000, tokens_per_minute=100_000_000, concurrent_requests=4096)
     anonymous = Tenant(ANONYMOUS, max_class=PriorityClass.INTERACTIVE, quota=quota)
-    return TenantDirectory((), {}, anonymous, any_key=True)
+    return TenantDirectory((), (), anonymous, any_key=True)

@@ -19,13 +19,14 @@ from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile, TenantFileError
 from server.admission.tenants import Caller, Quota, Tenant
 from server.api import admin_queue
-from server.api.auth import LOCAL_TOOL, check_policies
+from server.api.auth import ADMIN, check_policies
 from server.api.document import FAILURES, describe
+from server.api.documents import documents
 from server.api.errors import install_error_handlers
 from server.dialects.answer_schema import ErrorEnvelope
 from server.generation.errors import InvalidRequest
 
-router = APIRouter(prefix="/admin", dependencies=[LOCAL_TOOL])
+router = APIRouter(prefix="/admin", dependencies=[ADMIN])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Controls:
     drain: Callable[[], None]
     state: Callable[[], State]
     in_flight: Callable[[], int]
+    # Where more than this machine reaches the port.
+    need_key: bool = False
 
 
 class Reloaded(BaseModel):
@@ -102,12 +105,14 @@ class ReloadFailed(InvalidRequest):
 
 def build_admin_app(controls: Controls) -> FastAPI:
     """The app of the admin port."""
-    app = FastAPI(title="qwend admin", version=server.__version__, docs_url=None, redoc_url=None, responses=FAILURES)
+    app = FastAPI(title="qwend admin", version=server.__version__, openapi_url=None, responses=FAILURES)
     app.state.controls = controls
+    app.state.admin_keys = lambda: controls.tenants.directory if controls.need_key else None
     describe(app, [ErrorEnvelope])
     install_error_handlers(app)
     app.include_router(router)
     app.include_router(admin_queue.router)
+    app.include_router(documents(ADMIN, page=False))
     check_policies(app)
     return app
 

@@ -11,9 +11,9 @@ from starlette.requests import Request
 
 from server.admission.desk import Desk
 from server.admission.policy.decisions import Waiting
-from server.api.auth import LOCAL_TOOL
+from server.api.auth import ADMIN
 
-router = APIRouter(prefix="/admin", dependencies=[LOCAL_TOOL])
+router = APIRouter(prefix="/admin", dependencies=[ADMIN])
 
 _MOST = 1000
 

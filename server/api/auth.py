@@ -14,12 +14,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from server.admission.tenants import Caller, InvalidApiKey, digest
+from server.admission.key_hashes import IN_MEMORY
+from server.admission.scopes import Dialect
+from server.admission.tenants import Caller, InvalidApiKey, TenantDirectory
 from server.api.service import service
 from server.generation.errors import RequestFailed
-
-# FastAPI's own routes, which tell of the API and nothing else.
-_DOCUMENTS = {"openapi", "swagger_ui_html", "swagger_ui_redirect"}
 
 
 class Forbidden(RequestFailed):
@@ -35,9 +34,14 @@ async def public(request: Request) -> None:
     """Anyone may."""
 
 
-async def with_key(request: Request) -> None:
+async def any_key(request: Request) -> None:
     """Whoever the tenants know; handlers find them by `caller`. Raises InvalidApiKey."""
     request.state.caller = service(request).tenants.directory.find(api_key(request))
+
+
+async def with_key(request: Request) -> None:
+    """Whoever has a key that is not bound to dialects. Raises InvalidApiKey, and ScopeMissing."""
+    _check_dialect(request, None)
 
 
 async def metrics_reader(request: Request) -> None:
@@ -46,21 +50,56 @@ async def metrics_reader(request: Request) -> None:
         service(request).tenants.directory.find(api_key(request))
 
 
-async def local_tool(request: Request) -> None:
-    """Whoever reaches the admin port, but no web page: a browser would let any page send requests to it.
+async def document_reader(request: Request) -> None:
+    """Anyone, unless the settings ask for a key. Raises InvalidApiKey."""
+    if service(request).documents_need_key:
+        service(request).tenants.directory.find(api_key(request))
 
-    Raises Forbidden.
+
+async def admin(request: Request) -> None:
+    """Whoever reaches the admin port, where that is this machine alone; else who has a key with the scope `admin`.
+
+    Never a web page: a browser would let any page send requests to it. Raises Forbidden, InvalidApiKey, ScopeMissing.
     """
     if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Forbidden("The admin port takes no requests from web pages.")
+    keys: TenantDirectory | None = request.app.state.admin_keys()
+    if keys is not None:
+        keys.issued(api_key(request)).scopes.check_admin()
 
+
+def _check_dialect(request: Request, dialect: str | None) -> None:
+    found = service(request).tenants.directory.find(api_key(request))
+    found.scopes.check_dialect(dialect)
+    request.state.caller = found
+
+
+def _in_dialect(dialect: Dialect) -> Any:
+    """The policy of the routes of a dialect: who has a key, and if that is bound to dialects, to this one too."""
+
+    async def policy(request: Request) -> None:
+        _check_dialect(request, dialect)
+
+    policy.__name__ = f"{dialect}_key"
+    _POLICIES.add(policy)
+    return Depends(policy)
+
+
+_POLICIES: set[Callable[..., Any] | None] = {public, any_key, with_key, metrics_reader, document_reader, admin}
 
 PUBLIC = Depends(public)
+ANY_KEY = Depends(any_key)
 WITH_KEY = Depends(with_key)
 METRICS_READER = Depends(metrics_reader)
-LOCAL_TOOL = Depends(local_tool)
+DOCUMENT_READER = Depends(document_reader)
+ADMIN = Depends(admin)
 
-_POLICIES: frozenset[Callable[..., Any] | None] = frozenset({public, with_key, metrics_reader, local_tool})
+CHAT = _in_dialect("chat")
+COMPLETIONS = _in_dialect("completions")
+MESSAGES = _in_dialect("messages")
+RESPONSES = _in_dialect("responses")
+TOKENIZER = _in_dialect("tokenizer")
+BATCHES = _in_dialect("batches")
 
 
 def api_key(request: Request) -> str | None:
@@ -74,8 +113,8 @@ def api_key(request: Request) -> str | None:
         request.headers.get("x-api-key", "").strip(),
         request.headers.get("api-key", "").strip(),
     )
-    # By their digests, as they are looked up, so that the time which it takes tells nothing of a key.
-    keys = {digest(key): key for key in sent if key}
+    # By their hashes, as they are looked up, so that the time which it takes tells nothing of a key.
+    keys = {IN_MEMORY.hash(key): key for key in sent if key}
     if len(keys) > 1:
         raise InvalidApiKey("The request has several API keys, and they differ. Send one.")
     return next(iter(keys.values()), None)
@@ -90,8 +129,6 @@ def caller(request: Request) -> Caller:
 def check_policies(app: FastAPI) -> None:
     """Raises RuntimeError unless each route of `app` has exactly one policy."""
     for path, route in _flat(app.routes):
-        if getattr(route, "name", None) in _DOCUMENTS and not isinstance(route, APIRoute):
-            continue
         policies = _found(route.dependant) if isinstance(route, APIRoute) else set()
         if len(policies) != 1:
             names = ", ".join(sorted(policies)) or "none"

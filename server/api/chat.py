@@ -14,7 +14,7 @@ from starlette.responses import Response
 from server.admission.tenants import Caller, Tenant
 from server.api.answering import answer
 from server.api.asking import priority_class, tier_name
-from server.api.auth import WITH_KEY
+from server.api.auth import CHAT
 from server.api.document import event_content, json_body
 from server.api.parsing import check_known
 from server.api.service import Service
@@ -29,7 +29,7 @@ from server.generation.merged_generation import RunningGeneration
 from server.generation.pipeline import Pipeline
 from server.generation.ports import Permit
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[CHAT])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ChatCompletion, "content": event_content(ChatCompletionChunk)}
@@ -47,7 +47,7 @@ class _ChatExchange:
 
     def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
         asked = self._asked = parse_body(ChatRequest, body)
-        model = at.served(asked.model)
+        model = at.served(asked.model, sender)
         check_known(asked.ignored, at)
         self._conversation = with_tenants_choice(to_conversation(asked, at.limits), sender.tenant)
         self.priority = priority_class(asked.service_tier, sender)

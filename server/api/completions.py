@@ -13,7 +13,7 @@ from starlette.responses import Response
 from server.admission.tenants import Caller
 from server.api.answering import answer
 from server.api.asking import priority_class
-from server.api.auth import WITH_KEY
+from server.api.auth import COMPLETIONS
 from server.api.document import event_content, json_body
 from server.api.parsing import check_known
 from server.api.service import Service
@@ -32,7 +32,7 @@ from server.generation.merged_generation import RunningGeneration
 from server.generation.pipeline import Pipeline
 from server.generation.ports import Permit
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[COMPLETIONS])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": Completion, "content": event_content(CompletionPiece)}}
 
@@ -48,7 +48,7 @@ class _CompletionExchange:
 
     def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
         asked = self._asked = parse_body(CompletionRequest, body)
-        model = at.served(asked.model)
+        model = at.served(asked.model, sender)
         check_known(asked.ignored, at)
         self._prompts = to_raw_prompts(asked, at.limits)
         self._answer = CompletionAnswer(model, at.fingerprint)

@@ -16,7 +16,7 @@ from server.admission.tenants import Caller
 from server.api.answering import answer
 from server.api.anthropic_shape import request_id
 from server.api.asking import priority_class
-from server.api.auth import WITH_KEY, caller
+from server.api.auth import MESSAGES, caller
 from server.api.body import read_body
 from server.api.chat import with_tenants_choice
 from server.api.disconnect import while_connected
@@ -37,7 +37,7 @@ from server.generation.pipeline import Pipeline
 from server.generation.ports import Permit
 from server.telemetry.metrics import IGNORED_PARAMETERS
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[MESSAGES])
 
 _FAILURES = failures(MessageErrorEnvelope)
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -72,14 +72,14 @@ async def messages(request: Request) -> Response:
 )
 async def count_tokens(request: Request) -> Response:
     """How many tokens the prompt of a request to `/v1/messages` has. Nothing is generated."""
-    at, tenant = service(request), caller(request).tenant
+    at, sender = service(request), caller(request)
     at.gate.check()
 
     def parse(body: bytes) -> tuple[list[str], Conversation]:
         asked = parse_body(CountTokensRequest, body)
-        at.served(asked.model)
+        at.served(asked.model, sender)
         check_known(asked.ignored, at)
-        return asked.ignored, with_tenants_choice(to_prompt(asked, at.limits), tenant)
+        return asked.ignored, with_tenants_choice(to_prompt(asked, at.limits), sender.tenant)
 
     ignored, conversation = await parsed(await read_body(request, at.body_bytes, at.body_values), parse)
     # The engine may have gone while the body came.
@@ -96,7 +96,7 @@ class _MessagesExchange:
 
     def __init__(self, body: bytes, at: Service, sender: Caller, told_id: str) -> None:
         asked = self._asked = parse_body(MessagesRequest, body)
-        self._model = at.served(asked.model)
+        self._model = at.served(asked.model, sender)
         check_known(asked.ignored, at)
         self._conversation = with_tenants_choice(to_conversation(asked, at.limits), sender.tenant)
         self._context = at.max_model_len

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from server.api.anthropic_shape import anthropic_shaped
-from server.api.auth import WITH_KEY
+from server.api.auth import ANY_KEY, caller
 from server.api.service import Service, service
 from server.dialects.messages_schema import ModelInfo, ModelInfoList
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[ANY_KEY])
 
 
 class ModelCard(BaseModel):
@@ -40,19 +40,24 @@ class ModelList(BaseModel):
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> ModelList | ModelInfoList:
-    """The one model that is served here, under each of its names; in Anthropic's shape with `anthropic-version`."""
-    at = service(request)
+    """The one model that is served here, under each of its names that the key may ask for; in Anthropic's shape with
+    `anthropic-version`.
+    """
+    at, scopes = service(request), caller(request).scopes
+    names = [name for name in at.names if scopes.allows_model(name)]
     if anthropic_shaped(request):
-        infos = [_info(at, name) for name in at.names]
-        return ModelInfoList(data=infos, has_more=False, first_id=infos[0].id, last_id=infos[-1].id)
-    return ModelList(object="list", data=[_card(at, name) for name in at.names])
+        infos = [_info(at, name) for name in names]
+        return ModelInfoList(
+            data=infos, has_more=False, first_id=infos[0].id if infos else None, last_id=infos[-1].id if infos else None
+        )
+    return ModelList(object="list", data=[_card(at, name) for name in names])
 
 
 @router.get("/v1/models/{name:path}")
 async def get_model(request: Request, name: str) -> ModelCard | ModelInfo:
     """The model by one of its names, which may hold slashes."""
     at = service(request)
-    return (_info if anthropic_shaped(request) else _card)(at, at.served(name))
+    return (_info if anthropic_shaped(request) else _card)(at, at.served(name, caller(request)))
 
 
 def _card(at: Service, name: str) -> ModelCard:

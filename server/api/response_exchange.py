@@ -38,7 +38,7 @@ class ResponsesExchange:
 
     def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
         self.asked = asked = parse_body(ResponsesRequest, body)
-        at.served(asked.model)
+        at.served(asked.model, sender)
         check_known(asked.ignored, at)
         self._at = at
         self._sender = sender

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.api.answering import Entry, Streamed, collect, enter, told_ignored
-from server.api.auth import WITH_KEY, caller
+from server.api.auth import RESPONSES, caller
 from server.api.background_responses import BackgroundResponse
 from server.api.body import read_body
 from server.api.disconnect import while_connected
@@ -28,7 +28,7 @@ from server.generation.errors import RequestFailed
 from server.generation.merged_generation import RunningGeneration
 from server.telemetry.metrics import IGNORED_PARAMETERS
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[RESPONSES])
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ResponseObject, "content": named_event_content(ResponseEvent, ErrorEnvelope)}

@@ -12,6 +12,7 @@ from server.admission.desk import Desk
 from server.admission.gate import Gate
 from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile
+from server.admission.tenants import Caller
 from server.api.background_responses import BackgroundResponses
 from server.dialects.limits import Limits
 from server.generation.errors import ModelNotFound
@@ -27,6 +28,8 @@ class Service:
     tenants: TenantFile
     quotas: Quotas
     metrics_need_key: bool
+    documents: bool
+    documents_need_key: bool
     limits: Limits
     body_bytes: int
     body_values: int
@@ -56,11 +59,15 @@ class Service:
         """Every name that clients may send for the model, the served one first; others may meet an alias's pattern."""
         return (self.model, *self.aliases)
 
-    def served(self, name: str) -> str:
-        """The name, if it is the model's: answers carry the one that the client sent. Raises ModelNotFound."""
+    def served(self, name: str, sender: Caller) -> str:
+        """The name, if it is the model's and the sender may use it: answers carry the one that the client sent.
+
+        Raises ModelNotFound, and ScopeMissing.
+        """
         if name not in self.names and not any(pattern.fullmatch(name) for pattern in self.alias_patterns):
             known = ", ".join(map(repr, self.names))
             raise ModelNotFound(f"The model {name!r} does not exist here; this is {known}.", param="model")
+        sender.scopes.check_model(name)
         return name
 
 

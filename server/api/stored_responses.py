@@ -10,14 +10,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.api.auth import WITH_KEY, caller
+from server.api.auth import RESPONSES, caller
 from server.api.responses import ANSWERS
 from server.api.service import Service, service
 from server.dialects.responses_schema import InputItems, ResponseDeleted, ResponseObject
 from server.generation.errors import InvalidRequest
 from server.store.records import UNFINISHED, Owner, StoredResponse
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[RESPONSES])
 
 _MOST_LISTED = 100
 _LISTED = 20

@@ -11,7 +11,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.api.auth import WITH_KEY, caller
+from server.admission.tenants import Caller
+from server.api.auth import TOKENIZER, caller
 from server.api.body import read_body
 from server.api.chat import with_tenants_choice
 from server.api.disconnect import while_connected
@@ -34,7 +35,7 @@ from server.dialects.tokenize_request import (
 from server.generation.conversation import Conversation
 from server.telemetry.metrics import IGNORED_PARAMETERS
 
-router = APIRouter(dependencies=[WITH_KEY])
+router = APIRouter(dependencies=[TOKENIZER])
 
 Asked = TypeVar("Asked")
 
@@ -45,12 +46,12 @@ async def tokenize(request: Request) -> Response:
 
     def parse(body: bytes, at: Service) -> tuple[TokenizeTextRequest | TokenizeChatRequest, str | Conversation]:
         asked = parse_body(TokenizeRequest, body).root
-        _check(asked.model, asked.ignored, at)
+        _check(asked.model, asked.ignored, at, sender)
         if isinstance(asked, TokenizeTextRequest):
             return asked, to_text(asked, at.limits)
-        return asked, with_tenants_choice(to_prompt(asked, at.limits), tenant)
+        return asked, with_tenants_choice(to_prompt(asked, at.limits), sender.tenant)
 
-    at, tenant = service(request), caller(request).tenant
+    at, sender = service(request), caller(request)
     asked, what = await _read(request, parse)
     assert at.pipeline is not None  # the gate lets nobody in before it is there
     pipeline = at.pipeline
@@ -81,10 +82,10 @@ async def detokenize(request: Request) -> Response:
 
     def parse(body: bytes, at: Service) -> tuple[DetokenizeRequest, list[int]]:
         asked = parse_body(DetokenizeRequest, body)
-        _check(asked.model, asked.ignored, at)
+        _check(asked.model, asked.ignored, at, sender)
         return asked, to_token_ids(asked, at.limits)
 
-    at = service(request)
+    at, sender = service(request), caller(request)
     asked, token_ids = await _read(request, parse)
     assert at.pipeline is not None  # the gate lets nobody in before it is there
     text = await while_connected(request.receive, at.pipeline.detokenize(token_ids))
@@ -100,9 +101,9 @@ async def _read(request: Request, parse: Callable[[bytes, Service], Asked]) -> A
     return asked
 
 
-def _check(model: str | None, ignored: Sequence[str], at: Service) -> None:
-    if model is not None:
-        at.served(model)
+def _check(model: str | None, ignored: Sequence[str], at: Service, sender: Caller) -> None:
+    # What names no model means the one that there is.
+    at.served(model if model is not None else at.model, sender)
     check_known(ignored, at)
 
 

@@ -227,5 +227,5 @@ class ModelInfoList(Told):
 
     data: list[ModelInfo]
     has_more: Literal[False]
-    first_id: str
-    last_id: str
+    first_id: str | None
+    last_id: str | None

@@ -56,7 +56,7 @@ def check_tenants(facts: TenantFacts | None, start: Start) -> Finding | None:
         )
     if facts.trouble:
         return TENANTS.fail(facts.trouble, "mend it; every field is in docs/reference.md")
-    return TENANTS.ok(f"{start.tenants}: {counted(facts.tenants, 'tenant')}")
+    return TENANTS.ok(f"{start.tenants or start.keys}: {counted(facts.tenants, 'tenant')}")
 
 
 def check_redis(facts: RedisFacts | None) -> Finding | None:

@@ -113,7 +113,7 @@ def examine(
         check_ports(gather_ports(start), outgoing_ports()),
         check_python(versions),
         check_engine(versions, needed),
-        check_tenants(gather_tenants(start.tenants), start),
+        check_tenants(gather_tenants(start.tenants, start.keys), start),
         check_redis(redis),
     )
     findings = tuple(finding for finding in found if finding is not None)

@@ -54,6 +54,7 @@ class Start:
     connections: int = 0
     fetches: int = 0
     tenants: str | None = None
+    keys: str | None = None
     redis: str | None = field(default=None, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -120,6 +121,7 @@ def start_of(settings: Settings) -> Start:
         connections=settings.admission.max_waiting + int(engine.get("max_num_seqs") or 1024),
         fetches=settings.media.fetch_at_once if settings.media.fetch != "off" else 0,
         tenants=settings.tenants.file,
+        keys=settings.tenants.keys_file,
         redis=settings.quotas.storage_url.get_secret_value() if settings.quotas.storage_url else None,
         environment=environment,
     )

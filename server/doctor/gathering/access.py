@@ -14,12 +14,13 @@ from server.doctor.access import RedisFacts, TenantFacts
 _SECONDS = 2.0
 
 
-def gather_tenants(file: str | None) -> TenantFacts | None:
-    """What reading the tenants file gives; None where none is set."""
-    if file is None:
+def gather_tenants(file: str | None, keys: str | None = None) -> TenantFacts | None:
+    """What reading the tenants file, the file of keys or both gives; None where neither is set."""
+    if file is None and keys is None:
         return None
     try:
-        return TenantFacts(len(load(Path(file)).tenants))
+        directory = load(Path(file) if file is not None else None, keys=Path(keys) if keys is not None else None)
+        return TenantFacts(len(directory.tenants))
     except TenantFileError as error:
         return TenantFacts(trouble=str(error))
 

@@ -9,9 +9,8 @@ from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 
 from server.admission.tenants import InvalidApiKey
-from server.api import auth
 from server.api.admin import Controls, build_admin_app
-from server.api.auth import PUBLIC, WITH_KEY, api_key, check_policies, policies
+from server.api.auth import CHAT, PUBLIC, api_key, check_policies, policies
 from server.app import build_app, build_service
 from server.engine.startup_phases import StartupPhases
 from server.settings import Settings, load
@@ -38,32 +37,49 @@ def request(**headers: str) -> Request:
     return Request({"type": "http", "headers": raw})
 
 
+POLICIES = {
+    "/v1/chat/completions": "chat_key",
+    "/v1/completions": "completions_key",
+    "/v1/messages": "messages_key",
+    "/v1/messages/count_tokens": "messages_key",
+    "/tokenize": "tokenizer_key",
+    "/detokenize": "tokenizer_key",
+    "/v1/models": "any_key",
+    "/v1/models/{name:path}": "any_key",
+    "/metrics": "metrics_reader",
+    "/openapi.json": "document_reader",
+    "/docs": "document_reader",
+    "/version": "public",
+    "/health": "public",
+    "/health/ready": "public",
+    "/health/live": "public",
+}
+
+
 def test_every_route_has_the_policy_that_it_should() -> None:
-    open_routes = {"/health", "/health/ready", "/health/live"}
-    for path, policy in policies(app_of(Settings())).items():
-        expected = "public" if path in open_routes else "metrics_reader" if path == "/metrics" else "with_key"
-        assert policy == expected or (policy == "public" and path == "/version"), path
+    """Whoever adds a route says here who may use it."""
+    assert policies(app_of(Settings())) == POLICIES
 
 
 def test_the_admin_routes_have_theirs() -> None:
     at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
     admin = build_admin_app(Controls(at.tenants, at.quotas, at.desk, lambda: None, lambda: at.gate.state, lambda: 0))
-    assert set(policies(admin)) == {"/admin/reload", "/admin/tenants", "/admin/drain", "/admin/queue"}
-    assert set(policies(admin).values()) == {"local_tool"}
+    assert set(policies(admin)) == {"/admin/reload", "/admin/tenants", "/admin/drain", "/admin/queue", "/openapi.json"}
+    assert set(policies(admin).values()) == {"admin"}
 
 
-@pytest.mark.parametrize("declared", [[], [PUBLIC, WITH_KEY]], ids=["none", "two"])
+@pytest.mark.parametrize("declared", [[], [PUBLIC, CHAT]], ids=["none", "two"])
 def test_an_app_with_a_route_without_one_policy_is_not_built(declared: list[object]) -> None:
     router = APIRouter()
     router.add_api_route("/secret", lambda: None, dependencies=declared)
-    app = FastAPI(redoc_url=None)
+    app = FastAPI(openapi_url=None)
     app.include_router(router)
     with pytest.raises(RuntimeError, match="/secret must have one auth policy"):
         check_policies(app)
 
 
 def test_nor_is_one_with_something_mounted() -> None:
-    app = FastAPI(redoc_url=None)
+    app = FastAPI(openapi_url=None)
     app.mount("/inner", FastAPI())
     with pytest.raises(RuntimeError, match="/inner"):
         check_policies(app)
@@ -159,12 +175,3 @@ async def test_a_web_page_does_not_reach_the_admin_port() -> None:
         assert drained == []
         assert (await client.post("/admin/drain")).status_code == 202
         assert drained == [True]
-
-
-def test_the_policies_are_the_ones_that_are_known() -> None:
-    assert {policy.__name__ for policy in auth._POLICIES if policy} == {
-        "public",
-        "with_key",
-        "metrics_reader",
-        "local_tool",
-    }

@@ -8,11 +8,13 @@ from importlib import metadata
 import httpx
 import pytest
 
+from server.admission.tenants import Caller, Tenant
 from server.app import build_app, build_service
 from server.engine.startup_phases import StartupPhases
 from server.generation.errors import ModelNotFound
 from server.settings import Settings
 
+ANYONE = Caller(Tenant("anyone"))
 SETTINGS = Settings.model_validate({"model": {"name": "Qwen/Big", "aliases": ["gpt-x", "org/small"]}})
 
 
@@ -62,10 +64,10 @@ def test_an_alias_with_a_star_is_any_name_like_it(name: str, served: bool) -> No
     at = build_service(settings, StartupPhases(lambda phase, seconds: None))
     assert at.names == ("big", "small")
     if served:
-        assert at.served(name) == name
+        assert at.served(name, ANYONE) == name
     else:
         with pytest.raises(ModelNotFound):
-            at.served(name)
+            at.served(name, ANYONE)
 
 
 async def test_versions_are_told_apart(client: httpx.AsyncClient) -> None:
