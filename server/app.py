@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 import server
 from server.admission.classes import PriorityClass
@@ -85,6 +86,8 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
         ),
         body_bytes=limits.body_bytes,
         body_values=limits.body_values,
+        body_seconds=settings.connections.body_seconds,
+        cors_origins=tuple(settings.server.cors_origins),
         model=settings.model.served_name,
         fingerprint=f"qwend-{server.__version__}",
         started=int(time.time()),
@@ -138,7 +141,9 @@ def admission_rules(settings: AdmissionSettings) -> Rules:
 
 def build_app(service: Service) -> FastAPI:
     """The public API over `service`."""
-    app = FastAPI(title="qwend", version=server.__version__, openapi_url=None, responses=FAILURES)
+    app = FastAPI(
+        title="qwend", version=server.__version__, openapi_url=None, redirect_slashes=False, responses=FAILURES
+    )
     app.state.service = service
     describe(
         app,
@@ -159,6 +164,16 @@ def build_app(service: Service) -> FastAPI:
         app.include_router(documents(DOCUMENT_READER, page=not service.documents_need_key))
     check_policies(app)
     app.add_middleware(RateHeaders, quotas=service.quotas)
+    if service.cors_origins:
+        # Keys come in a header that a page must set, never by themselves as cookies do.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+            allow_credentials=False,
+        )
     return app
 
 

@@ -10,17 +10,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-import uvicorn
 from pydantic import SecretStr
-from starlette.types import ASGIApp
 
 from server.admission.gate import State
 from server.admission.tenant_file import TenantFileError
 from server.api.admin import Controls, build_admin_app
-from server.api.connection import Connection
+from server.api.certificates import CertificateError
 from server.api.direct_send import DirectSend
 from server.app import attach_engine, build_app, build_service
 from server.engine.client import VllmEngine
@@ -28,6 +26,7 @@ from server.engine.startup_phases import StartupPhases
 from server.front_settings import admin_needs_key
 from server.generation.errors import EngineDied, Interrupted
 from server.generation.ports import Engine
+from server.http_server import certificates_of, http_server
 from server.idle_memory import give_back_when_idle
 from server.settings import Settings
 from server.store.response_store import ResponseStore, StoreStartError
@@ -56,14 +55,6 @@ EXIT_OK = 0
 EXIT_ENGINE = 1
 EXIT_LISTEN = 2
 EXIT_USAGE = 2
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling: it would close the port at once, and we still owe refusals on it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class OwnedEngine(Engine, Protocol):
@@ -96,8 +87,10 @@ class Daemon:
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
         self._gate = self._service.gate
-        self._http = _http_server(DirectSend(build_app(self._service)))
-        self._admin = _http_server(
+        self._certificates = certificates_of(settings.server)
+        self._http = http_server(DirectSend(build_app(self._service)), settings, self._certificates)
+        with_key = admin_needs_key(settings.server)
+        self._admin = http_server(
             build_admin_app(
                 Controls(
                     tenants=self._service.tenants,
@@ -106,9 +99,12 @@ class Daemon:
                     drain=lambda: self._drain("admin"),
                     state=lambda: self._gate.state,
                     in_flight=lambda: len(self._gate),
-                    need_key=admin_needs_key(settings.server),
+                    need_key=with_key,
                 )
-            )
+            ),
+            settings,
+            # What only this machine reaches needs no certificate, whose name it would not have.
+            self._certificates if with_key else None,
         )
         self._engine: OwnedEngine | None = None
         self._signals = 0
@@ -143,11 +139,14 @@ class Daemon:
         if not await self._open_store():
             return EXIT_USAGE
         administrating = asyncio.create_task(self._admin.serve(sockets=admin_listeners)) if admin_listeners else None
-        watching_tenants = asyncio.create_task(self._service.tenants.watch())
+        watching = [asyncio.create_task(self._service.tenants.watch())]
+        if self._certificates is not None:
+            watching.append(asyncio.create_task(self._certificates.watch()))
         try:
             return await self._serve(listener, admin_listeners)
         finally:
-            watching_tenants.cancel()
+            for each in watching:
+                each.cancel()
             self._admin.should_exit = True
             if administrating is not None:
                 await administrating
@@ -237,11 +236,13 @@ class Daemon:
         self._drain(name)
 
     def _on_hangup(self) -> None:
-        self._reloading = asyncio.create_task(self._reload_tenants())
+        self._reloading = asyncio.create_task(self._reload_files())
 
-    async def _reload_tenants(self) -> None:
+    async def _reload_files(self) -> None:
         with contextlib.suppress(TenantFileError):  # told in the log, and the old ones stay
             await self._service.tenants.reload()
+        if self._certificates is not None:
+            await self._certificates.reload()
 
     def _drain(self, why: str) -> None:
         """Refuses what comes, waits for what runs, then ends."""
@@ -289,22 +290,6 @@ class Daemon:
         self._http.should_exit = True
 
 
-def _http_server(app: ASGIApp) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http=Connection,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            # Longer than the idle time of common load balancers, which must be the ones to close.
-            timeout_keep_alive=75,
-        )
-    )
-
-
 def _listen(host: str, port: int) -> socket.socket:
     """Binds before anything costly, so that a taken port is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -340,6 +325,9 @@ def run(settings: Settings, start_engine: StartEngine = VllmEngine.start) -> int
             daemon = Daemon(settings, start_engine)
         except TenantFileError as error:
             _log.error("bad tenants file", why=str(error))
+            return EXIT_USAGE
+        except CertificateError as error:
+            _log.error("bad certificate", why=str(error))
             return EXIT_USAGE
         return await daemon.run()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from server.section import Section
 
@@ -33,8 +34,31 @@ class ServerSettings(Section):
     keep_alive_seconds: float = Field(
         15.0, ge=0, description="After how long without a frame a stream gets a comment; 0 for never."
     )
+    tls_certificate: str | None = Field(
+        None, description="Certificate chain in PEM: the port speaks TLS. Read again when it changes and on SIGHUP."
+    )
+    tls_key: str | None = Field(None, description="Key of the certificate in PEM, without a passphrase.")
+    cors_origins: list[str] = Field(
+        [],
+        description="Origins whose web pages may call the API, such as `https://chat.example.com`; `*` is any. None by "
+        "default: a page that may call it needs a key that its visitors can read.",
+    )
     strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
     drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+
+    @model_validator(mode="after")
+    def _a_certificate_has_a_key(self) -> ServerSettings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("`tls_certificate` and `tls_key` need each other")
+        return self
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#\s*]+", origin):
+                raise ValueError(f"{origin!r} is no origin: scheme, host and port, without a path")
+        return origins
 
 
 def admin_needs_key(server: ServerSettings) -> bool:
@@ -45,6 +69,28 @@ def admin_needs_key(server: ServerSettings) -> bool:
         return not ipaddress.ip_address(server.admin_host).is_loopback
     except ValueError:
         return True  # a name may lead anywhere
+
+
+class ConnectionSettings(Section):
+    """What a connection may cost before it brings a request; see `docs/security.md`."""
+
+    head_bytes: int = Field(64 * 1024, ge=1024, description="Largest request line with its headers.")
+    headers: int = Field(128, ge=8, description="Most headers of a request.")
+    head_seconds: float = Field(20.0, gt=0, description="Longest that the head of a request may take to come.")
+    body_seconds: float = Field(60.0, gt=0, description="Longest that the body of a request may take to come.")
+    idle_seconds: float = Field(
+        75.0,
+        gt=0,
+        description="After how long without a request a connection is closed: longer than a load balancer's own time, "
+        "which must be the one to close.",
+    )
+    total: int | None = Field(20_000, ge=1, description="Most connections at a time; none is no bound.")
+    per_address: int | None = Field(
+        None,
+        ge=1,
+        description="Most connections from one address (of IPv6 its first 64 bits). Leave it out behind a proxy, whose "
+        "address all of them have.",
+    )
 
 
 class StreamingSettings(Section):

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from server.admission_settings import AdmissionSettings
 from server.deployment_settings import HardwareSettings, NodeSettings, PriceSettings, WeightsSettings
 from server.engine_argument_names import engine_argument_names
-from server.front_settings import ServerSettings, StreamingSettings
+from server.front_settings import ConnectionSettings, ServerSettings, StreamingSettings
 from server.limit_settings import LimitSettings, MediaSettings
 from server.profile_files import Profile, ProfileError, mistakes, read_profile, suggestion
 from server.section import Section
@@ -178,6 +178,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     media: MediaSettings = MediaSettings()
     server: ServerSettings = ServerSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     streaming: StreamingSettings = StreamingSettings()
     responses_store: StoreSettings = StoreSettings()
     tenants: TenantSettings = TenantSettings()

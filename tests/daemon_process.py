@@ -28,17 +28,19 @@ class DaemonProcess:
         port: int | None = None,
         admin_port: int | None = None,
         environment: dict[str, str] | None = None,
+        module: str = "server.cli",
+        scheme: str = "http",
     ) -> None:
         self.port = port if port is not None else free_port()
         self.admin_port = admin_port if admin_port is not None else free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self._log = tempfile.NamedTemporaryFile(prefix="qwend-test-", suffix=".log")  # noqa: SIM115 - lives as we do
         # What it stores goes where its default says, but not to whoever runs the tests.
         self._state = tempfile.TemporaryDirectory(prefix="qwend-test-state-")
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server.cli", "serve", *ports, *arguments],
+            [sys.executable, "-m", module, "serve", *ports, *arguments],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "XDG_STATE_HOME": self._state.name, **(environment or {})},
@@ -54,7 +56,7 @@ class DaemonProcess:
             if self.process.poll() is not None:
                 raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.log}")
             try:
-                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                if httpx.get(f"{self.url}/health/ready", verify=False).status_code == 200:
                     return self
             except httpx.TransportError:
                 pass

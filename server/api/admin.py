@@ -105,7 +105,9 @@ class ReloadFailed(InvalidRequest):
 
 def build_admin_app(controls: Controls) -> FastAPI:
     """The app of the admin port."""
-    app = FastAPI(title="qwend admin", version=server.__version__, openapi_url=None, responses=FAILURES)
+    app = FastAPI(
+        title="qwend admin", version=server.__version__, openapi_url=None, redirect_slashes=False, responses=FAILURES
+    )
     app.state.controls = controls
     app.state.admin_keys = lambda: controls.tenants.directory if controls.need_key else None
     describe(app, [ErrorEnvelope])

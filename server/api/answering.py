@@ -123,7 +123,7 @@ async def enter(
     with permits.ended_by_failure():
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
-        body = await read_body(request, at.body_bytes, at.body_values)
+        body = await read_body(request, at.body_bytes, at.body_values, at.body_seconds)
         exchange, mark = await parsed(body, lambda body: (parse(body, at, sender), fingerprint(sender, body)))
         if look_up is not None:
             await look_up(exchange)

@@ -14,7 +14,8 @@ _MESSAGES, _MODELS = "/v1/messages", "/v1/models"
 
 def anthropic_shaped(request: Request) -> bool:
     """Whether the request is to one of Anthropic's routes; `/v1/models` is one by its header."""
-    path = request.url.path
+    # Not `request.url`: that is put together from the Host header.
+    path: str = request.scope["path"]
     if path == _MODELS or path.startswith(f"{_MODELS}/"):
         return VERSION_HEADER in request.headers
     return path == _MESSAGES or path.startswith(f"{_MESSAGES}/")

@@ -107,12 +107,10 @@ def api_key(request: Request) -> str | None:
 
     Raises InvalidApiKey for several that differ: a client may send two, and which of them it means nobody can say.
     """
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    sent = (
-        value.strip() if scheme.lower() == "bearer" else "",
-        request.headers.get("x-api-key", "").strip(),
-        request.headers.get("api-key", "").strip(),
-    )
+    sent = [value.strip() for header in ("x-api-key", "api-key") for value in request.headers.getlist(header)]
+    for authorization in request.headers.getlist("authorization"):
+        scheme, _, value = authorization.partition(" ")
+        sent += [value.strip()] if scheme.lower() == "bearer" else []
     # By their hashes, as they are looked up, so that the time which it takes tells nothing of a key.
     keys = {IN_MEMORY.hash(key): key for key in sent if key}
     if len(keys) > 1:

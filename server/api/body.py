@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 
-from server.generation.errors import BodyTooLarge, UnsupportedBody
+from server.generation.errors import BodyTooLarge, BodyTooSlow, UnsupportedBody
 
 
-async def read_body(request: Request, limit: int, values: int) -> bytes:
+async def read_body(request: Request, limit: int, values: int, seconds: float | None = None) -> bytes:
     """The body of JSON, at most `limit` bytes and about `values` values. Raises BodyTooLarge, before reading where the
-    length is declared.
+    length is declared, and BodyTooSlow where it does not come in `seconds`.
 
     Parsing holds Python's interpreter lock, in whatever thread it runs, for as long as it takes; it takes long for many
     small values and not for a few long ones. Commas are counted for values: those in texts count as well, so that the
@@ -29,6 +31,14 @@ async def read_body(request: Request, limit: int, values: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, limit, values)
+    except TimeoutError:
+        raise BodyTooSlow(f"The request body did not come in {seconds:g} s.") from None
+
+
+async def _read(request: Request, limit: int, values: int) -> bytes:
     chunks: list[bytes] = []
     size = commas = 0
     async for chunk in request.stream():

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from server.api.anthropic_shape import anthropic_shaped, request_id
 from server.api.disconnect import ClientGone
-from server.dialects.answer_parts import error_json
+from server.dialects.answer_parts import error_json, shortened
 from server.dialects.messages_errors import message_error_json
 from server.generation.errors import InvalidRequest, RequestFailed
 from server.telemetry.logs import get_logger
@@ -53,7 +53,7 @@ async def _request_failed(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     """Routing's own errors: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
-    failed = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}.", code="not_found")
+    failed = InvalidRequest(f"{request.method} {shortened(request.scope['path'])}: {error.detail}.", code="not_found")
     failed.status = error.status_code
     if error.status_code != 404:
         failed.code = "method_not_allowed" if error.status_code == 405 else "http_error"
@@ -67,7 +67,7 @@ async def _client_gone(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """A defect of ours: logged with its trace, and told without it."""
-    _log.error("request failed unexpectedly", path=request.url.path, exc_info=error)
+    _log.error("request failed unexpectedly", path=request.scope["path"], exc_info=error)
     return error_response(request, RequestFailed("The server failed to process this request."))
 
 

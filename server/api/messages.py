@@ -81,7 +81,9 @@ async def count_tokens(request: Request) -> Response:
         check_known(asked.ignored, at)
         return asked.ignored, with_tenants_choice(to_prompt(asked, at.limits), sender.tenant)
 
-    ignored, conversation = await parsed(await read_body(request, at.body_bytes, at.body_values), parse)
+    ignored, conversation = await parsed(
+        await read_body(request, at.body_bytes, at.body_values, at.body_seconds), parse
+    )
     # The engine may have gone while the body came.
     at.gate.check()
     assert at.pipeline is not None  # the gate lets nobody in before it is there

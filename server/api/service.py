@@ -33,6 +33,7 @@ class Service:
     limits: Limits
     body_bytes: int
     body_values: int
+    body_seconds: float
     model: str
     fingerprint: str
     started: int
@@ -43,6 +44,7 @@ class Service:
     version: str
     engine_version: str | None
     aliases: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     alias_patterns: tuple[re.Pattern[str], ...] = ()
     max_model_len: int | None = None
     pipeline: Pipeline | None = None

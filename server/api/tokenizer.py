@@ -95,7 +95,8 @@ async def detokenize(request: Request) -> Response:
 async def _read(request: Request, parse: Callable[[bytes, Service], Asked]) -> Asked:
     at = service(request)
     at.gate.check()
-    asked = await parsed(await read_body(request, at.body_bytes, at.body_values), lambda body: parse(body, at))
+    body = await read_body(request, at.body_bytes, at.body_values, at.body_seconds)
+    asked = await parsed(body, lambda body: parse(body, at))
     # The engine may have gone while the body came.
     at.gate.check()
     return asked

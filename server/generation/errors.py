@@ -59,6 +59,14 @@ class BodyTooLarge(InvalidRequest):
     code = "request_too_large"
 
 
+class BodyTooSlow(InvalidRequest):
+    """The request's body did not come in time. Its connection cannot be used again: the rest may still come."""
+
+    status = 408
+    code = "request_timeout"
+    headers: Mapping[str, str] = {"connection": "close"}
+
+
 class UnsupportedBody(InvalidRequest):
     """The request's body is not what its route takes."""
 

@@ -61,6 +61,22 @@ def test_every_route_has_the_policy_that_it_should() -> None:
     assert policies(app_of(Settings())) == POLICIES
 
 
+@pytest.mark.parametrize(
+    ("documents", "there"), [("public", {"/openapi.json", "/docs"}), ("key", {"/openapi.json"}), ("none", set())]
+)
+async def test_the_apis_documents_follow_the_settings(documents: str, there: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "tenants.yaml"
+    path.write_text(f"tenants: [{{name: ada, keys: [{ADA}]}}]")
+    app = app_of(load("generic", {"tenants": {"file": str(path)}, "server": {"documents": documents}}))
+    assert set(policies(app)) & {"/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect"} == there
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for target in ("/openapi.json", "/docs"):
+            without = 404 if target not in there else 401 if documents == "key" else 200
+            assert (await client.get(target)).status_code == without
+            with_key = await client.get(target, headers={"x-api-key": ADA})
+            assert with_key.status_code == (200 if target in there else 404)
+
+
 def test_the_admin_routes_have_theirs() -> None:
     at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
     admin = build_admin_app(Controls(at.tenants, at.quotas, at.desk, lambda: None, lambda: at.gate.state, lambda: 0))
