@@ -70,6 +70,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
             lambda new: _forget(quotas, new),
             settings.generation.effort_budgets,
             Path(keys_file) if keys_file is not None else None,
+            settings.tenants.private_caches,
         ),
         quotas=quotas,
         metrics_need_key=settings.server.metrics_need_key,

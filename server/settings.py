@@ -112,6 +112,11 @@ class TenantSettings(Section):
     file: str | None = Field(
         None, description="The tenants file; see `config/tenants.example.yaml`. Without it nobody needs a key."
     )
+    private_caches: bool = Field(
+        False,
+        description="Whether tenants that do not say are kept apart in the prefix cache, so that none can tell by time "
+        "what others ask. Prompts that they share are then computed for each of them.",
+    )
     keys_file: str | None = Field(
         None,
         description="A file of keys that `qwend keys` writes, beside the tenants file or alone: its tenants then have "

@@ -120,6 +120,7 @@ class AdmissionPermit:
         self._door = door
         self._ticket: Ticket | None = None
         self._chain: list[bytes] = []
+        self._salt: str | None = None
         self._room: asyncio.Future[None] | None = None
         self._hold: Hold | None = None
         self._ended = False
@@ -160,7 +161,8 @@ class AdmissionPermit:
         self._prompt_tokens = price.prompt.tokens
         if desk.controller is None or ticket is None:
             return
-        cached = await self._cached(price.prompt, price.cache_salt)
+        self._salt = price.cache_salt
+        cached = await self._cached(price.prompt)
         cost = Cost(price.prompt.tokens, cached, price.max_tokens, resumable=price.resumable)
         with self._refusals():
             desk.controller.price(desk.clock(), ticket, cost)
@@ -181,7 +183,7 @@ class AdmissionPermit:
         if self._untold:  # none would tell the policy of a first token
             untold, self._untold = self._untold, 0
             desk.controller.made(desk.clock(), ticket, untold)
-        desk.controller.stopped(desk.clock(), ticket, await self._cached(prompt, None))
+        desk.controller.stopped(desk.clock(), ticket, await self._cached(prompt))
         await self._wait_for_room()
 
     def made(self, tokens: int, cached: int) -> None:
@@ -281,16 +283,18 @@ class AdmissionPermit:
         finally:
             self._room = None
 
-    async def _cached(self, prompt: Prompt, salt: str | None) -> int:
+    async def _cached(self, prompt: Prompt) -> int:
         """Tokens of the prompt that the engine is expected to have computed already."""
         prefixes, controller = self._desk.prefixes, self._desk.controller
         assert prefixes is not None
         assert controller is not None
         block = controller.size.block_tokens
         if len(prompt.token_ids) < _HASH_ON_LOOP_TOKENS:
-            self._chain = prefix_chain(prompt.token_ids, block, salt=salt, media=prompt.media)
+            self._chain = prefix_chain(prompt.token_ids, block, salt=self._salt, media=prompt.media)
         else:
-            self._chain = await asyncio.to_thread(prefix_chain, prompt.token_ids, block, salt=salt, media=prompt.media)
+            self._chain = await asyncio.to_thread(
+                prefix_chain, prompt.token_ids, block, salt=self._salt, media=prompt.media
+            )
         return prefixes.cached(self._chain, prompt.tokens)
 
     def _computed(self, cached: int) -> None:

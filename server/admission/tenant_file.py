@@ -32,7 +32,9 @@ class Change:
     changed: tuple[str, ...] = ()
 
 
-def load(path: Path | None, efforts: Collection[str] | None = None, keys: Path | None = None) -> TenantDirectory:
+def load(
+    path: Path | None, efforts: Collection[str] | None = None, keys: Path | None = None, private: bool = False
+) -> TenantDirectory:
     """The directory that a tenants file, a keys file or both make; see `TenantsFile` and `KeysFile`. Reads from disk:
     not for the event loop.
 
@@ -42,7 +44,7 @@ def load(path: Path | None, efforts: Collection[str] | None = None, keys: Path |
     try:
         values = None if path is None else read_yaml(path)
         owned = None if keys is None else read_yaml(keys)
-        return directory(values, efforts, owned, only_keys=path is None)
+        return directory(values, efforts, owned, only_keys=path is None, private=private)
     except YamlFileError as error:
         raise TenantFileError(str(error)) from None
     except Misfit as error:
@@ -63,14 +65,16 @@ class TenantFile:
         on_change: Callable[[TenantDirectory], None] = lambda new: None,
         efforts: Collection[str] | None = None,
         keys: Path | None = None,
+        private: bool = False,
     ) -> None:
         self._path = path
         self._keys = keys
+        self._private = private
         self._efforts = efforts
         self._on_change = on_change
         self._lock = asyncio.Lock()
         self._seen = self._stamps()
-        self.directory = load(path, efforts, keys) if self._kept else open_directory()
+        self.directory = load(path, efforts, keys, private) if self._kept else open_directory()
 
     @property
     def _kept(self) -> bool:
@@ -86,7 +90,7 @@ class TenantFile:
         async with self._lock:
             try:
                 self._seen = await asyncio.to_thread(self._stamps)
-                new = await asyncio.to_thread(load, self._path, self._efforts, self._keys)
+                new = await asyncio.to_thread(load, self._path, self._efforts, self._keys, self._private)
             except TenantFileError as error:
                 TENANTS_RELOADS.labels("failed").inc()
                 _log.error("tenants not reloaded, the old ones stay", why=str(error))

@@ -32,6 +32,11 @@ class AnonymousEntry(StrictModel):
     total_seconds: float | None = Field(None, gt=0, description="Objective: seconds to the end of the answer.")
     thinking: bool | None = Field(None, description="Whether the model thinks when a request does not say.")
     effort: str | None = Field(None, max_length=64, description="`reasoning_effort` of requests that do not say.")
+    private_cache: bool | None = Field(
+        None,
+        description="Whether its prompts are kept apart from others' in the prefix cache; by default "
+        "`tenants.private_caches`.",
+    )
     quotas: Quota = Field(Quota(), description="Of all its requests together.")
 
     @model_validator(mode="after")
@@ -40,7 +45,7 @@ class AnonymousEntry(StrictModel):
             raise ValueError(f"`class` {self.default_class} is above `max_class` {self.max_class}")
         return self
 
-    def tenant(self, name: str, key_quotas: Mapping[str, Quota]) -> Tenant:
+    def tenant(self, name: str, key_quotas: Mapping[str, Quota], private: bool = False) -> Tenant:
         """The tenant that this entry describes."""
         return Tenant(
             name=name,
@@ -51,6 +56,7 @@ class AnonymousEntry(StrictModel):
             total_seconds=self.total_seconds,
             thinking=self.thinking,
             effort=self.effort,
+            private_cache=private if self.private_cache is None else self.private_cache,
             quota=self.quotas,
             key_quotas=MappingProxyType(dict(key_quotas)),
         )
@@ -82,10 +88,16 @@ class Misfit(ValueError):
 
 
 def directory(
-    values: Any, efforts: Collection[str] | None = None, keys: Any = None, *, only_keys: bool = False
+    values: Any,
+    efforts: Collection[str] | None = None,
+    keys: Any = None,
+    *,
+    only_keys: bool = False,
+    private: bool = False,
 ) -> TenantDirectory:
     """The directory that a tenants file's content and a keys file's make; `efforts` are those that requests may ask
-    for. With `only_keys` there is no tenants file, and each tenant that a key names has the defaults.
+    for. With `only_keys` there is no tenants file, and each tenant that a key names has the defaults. `private` is
+    whether tenants are kept apart in the prefix cache that do not say.
 
     Raises Misfit.
     """
@@ -112,14 +124,14 @@ def directory(
     for place, entry in enumerate(entries):
         if not written[entry.name]:
             raise Misfit(f"tenants[{place}] ({entry.name}).keys: it has no key, so that nobody could be this tenant")
-        tenant, held = _tenant(entry, written[entry.name], owners)
+        tenant, held = _tenant(entry, written[entry.name], owners, private)
         tenants.append(tenant)
         issued += held
     if len({key.hash.scheme for key in issued}) > _MOST_SALTS:
         raise Misfit(f"the keys have more than {_MOST_SALTS} different salts; `qwend keys create` gives a file one")
     if file.anonymous is not None:
         _check_effort(file.anonymous, efforts, "anonymous")
-    anonymous = file.anonymous.tenant(ANONYMOUS, {}) if file.anonymous is not None else None
+    anonymous = file.anonymous.tenant(ANONYMOUS, {}, private) if file.anonymous is not None else None
     return TenantDirectory(tenants, issued, anonymous, any_key=False)
 
 
@@ -147,7 +159,7 @@ def _check_effort(entry: AnonymousEntry, efforts: Collection[str] | None, place:
 
 
 def _tenant(
-    entry: TenantEntry, keys: Collection[tuple[str, KeyEntry]], owners: dict[KeyHash, str]
+    entry: TenantEntry, keys: Collection[tuple[str, KeyEntry]], owners: dict[KeyHash, str], private: bool
 ) -> tuple[Tenant, list[IssuedKey]]:
     """The tenant and its keys; `owners` are those of the keys so far, by all that is known of these."""
     hashes: dict[str, tuple[KeyHash, KeyEntry]] = {}
@@ -167,7 +179,7 @@ def _tenant(
         hashes[key_id] = held, key
         if key.quotas is not None:
             quotas[key_id] = key.quotas
-    tenant = entry.tenant(entry.name, quotas)
+    tenant = entry.tenant(entry.name, quotas, private)
     return tenant, [
         IssuedKey(held, Caller(tenant, key_id, key.scopes), key.expires_at) for key_id, (held, key) in hashes.items()
     ]

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.admission.cache_isolation import cache_salt
 from server.admission.tenants import Caller, Tenant
 from server.api.answering import answer
 from server.api.asking import priority_class, tier_name
@@ -80,7 +81,10 @@ class _ChatExchange:
 
 
 def with_tenants_choice(conversation: Conversation, tenant: Tenant) -> Conversation:
-    """The conversation, with its tenant's choice of thinking where the request does not speak of it at all."""
+    """The conversation, with its tenant's place in the prefix cache, and its choice of thinking where the request does
+    not speak of it at all.
+    """
+    conversation = replace(conversation, cache_salt=cache_salt(tenant, conversation.cache_salt))
     said = (conversation.thinking, conversation.thinking_budget, conversation.effort)
     if any(each is not None for each in said):
         return conversation

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.admission.cache_isolation import cache_salt
 from server.admission.tenants import Caller
 from server.api.answering import answer
 from server.api.asking import priority_class
@@ -50,7 +52,10 @@ class _CompletionExchange:
         asked = self._asked = parse_body(CompletionRequest, body)
         model = at.served(asked.model, sender)
         check_known(asked.ignored, at)
-        self._prompts = to_raw_prompts(asked, at.limits)
+        self._prompts = [
+            replace(prompt, cache_salt=cache_salt(sender.tenant, prompt.cache_salt))
+            for prompt in to_raw_prompts(asked, at.limits)
+        ]
         self._answer = CompletionAnswer(model, at.fingerprint)
         self._shown = ShownTokens(asked.logprobs is not None, bool(asked.return_token_ids))
         self._prompted: list[Prompted] = []

@@ -127,7 +127,7 @@ class VllmEngine:
             with ready(_videos(messages)) as addresses:
                 left = iter(addresses)
                 _, (engine_input,) = await self._llm.renderer.render_chat_async(
-                    [[_with_media(message, left) for message in messages]],
+                    [[_with_media(message, left, cache_salt) for message in messages]],
                     ChatParams(chat_template_kwargs=arguments),
                     # The template writes every special token itself.
                     TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
@@ -295,7 +295,9 @@ def _videos(messages: Sequence[Mapping[str, Any]]) -> list[DecodedVideo]:
     ]
 
 
-def _with_media(message: Mapping[str, Any], videos: Iterator[str] | None = None) -> Mapping[str, Any]:
+def _with_media(
+    message: Mapping[str, Any], videos: Iterator[str] | None = None, salt: str | None = None
+) -> Mapping[str, Any]:
     """The message with decoded images and videos in the form that vLLM takes without fetching or decoding anything.
 
     `videos` gives the addresses of the conversation's videos in their order.
@@ -307,7 +309,9 @@ def _with_media(message: Mapping[str, Any], videos: Iterator[str] | None = None)
 
     def wrapped(image: DecodedImage) -> Any:
         # The size goes into the cache key beside the bytes: `detail` makes several sizes of the same bytes.
-        return MediaWithBytes(image.pixels, image.encoded, {"size": "x".join(map(str, image.pixels.size))})
+        # And so does the salt: what the encoder made of an image is kept by that key too.
+        key = {"size": "x".join(map(str, image.pixels.size)), **({"salt": salt} if salt is not None else {})}
+        return MediaWithBytes(image.pixels, image.encoded, key)
 
     def part_for_vllm(part: Mapping[str, Any]) -> Mapping[str, Any]:
         if part["type"] == "image":

@@ -9,11 +9,11 @@ from server.engine.torchvision_ops import ensure
 from server.generation.ports import DecodedImage
 
 
-def key(image: DecodedImage) -> str:
+def key(image: DecodedImage, salt: str | None = None) -> str:
     ensure()
     from vllm.multimodal.hasher import MultiModalHasher
 
-    message = _with_media({"role": "user", "content": [{"type": "image", "image": image}]})
+    message = _with_media({"role": "user", "content": [{"type": "image", "image": image}]}, salt=salt)
     return str(MultiModalHasher.hash_kwargs("sha256", image=message["content"][0]["image_pil"]))
 
 
@@ -23,3 +23,9 @@ def test_the_same_bytes_in_two_sizes_have_two_keys() -> None:
     assert key(small) != key(large)
     assert key(small) == key(DecodedImage(Image.new("RGB", (8, 8)), b"same"))
     assert key(small) != key(DecodedImage(Image.new("RGB", (8, 8)), b"other"))
+
+
+def test_tenants_that_are_kept_apart_share_no_image() -> None:
+    image = DecodedImage(Image.new("RGB", (8, 8)), b"same")
+    assert len({key(image), key(image, "gina's"), key(image, "hank's")}) == 3
+    assert key(image, "gina's") == key(image, "gina's")

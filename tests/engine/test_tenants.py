@@ -20,13 +20,17 @@ from tests.daemon_process import MODEL, DaemonProcess
 
 pytestmark = pytest.mark.engine
 
-ADA, BOB, CAROL, DORA = (f"sk-{name}-0123456789abcdef" for name in ("ada", "bob", "carol", "dora"))
+NAMES = ("ada", "bob", "carol", "dora", "gina", "hank", "ivan")
+ADA, BOB, CAROL, DORA, GINA, HANK, IVAN = (f"sk-{name}-0123456789abcdef" for name in NAMES)
 FIRST = f"""
 tenants:
   - {{name: ada, keys: [{ADA}]}}
   - {{name: bob, keys: [{BOB}], quotas: {{requests_per_minute: 2, burst: 60}}}}
   - {{name: carol, keys: [{{key: {CAROL}, name: main}}], quotas: {{tokens_per_minute: 1000, burst: 60}}}}
   - {{name: dora, keys: [{DORA}], quotas: {{requests_per_minute: 20, burst: 1}}}}
+  - {{name: gina, keys: [{GINA}], private_cache: true}}
+  - {{name: hank, keys: [{HANK}], private_cache: true}}
+  - {{name: ivan, keys: [{IVAN}]}}
 """
 
 
@@ -203,6 +207,33 @@ async def test_a_bad_file_keeps_the_old_one_and_says_so(tenants: Tenants) -> Non
     assert BOB not in tenants.daemon.log
     async with tenants.client(BOB) as bob:
         assert (await bob.get("/v1/models")).headers["x-ratelimit-limit-requests"] == "2"
+
+
+async def cached(tenants: Tenants, key: str, path: str, text: str, **fields: Any) -> int:
+    """Tokens of the prompt that the engine says it had computed before."""
+    said: dict[str, Any] = (
+        {"prompt": text} if path == "/v1/completions" else {"messages": [{"role": "user", "content": text}]}
+    )
+    async with tenants.client(key) as client:
+        answer = await client.post(path, json={"model": MODEL, "max_tokens": 1, **said, **fields})
+    usage = answer.json()["usage"]
+    if path == "/v1/messages":
+        return int(usage["cache_read_input_tokens"])
+    return int((usage["prompt_tokens_details"] or {"cached_tokens": 0})["cached_tokens"])
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages"])
+async def test_a_tenant_kept_apart_finds_its_own_prompts_in_the_cache_and_nobody_elses(
+    tenants: Tenants, path: str
+) -> None:
+    async def each(*keys: str, text: str, **fields: Any) -> list[bool]:
+        return [await cached(tenants, key, path, f"{path} {text} " * 300, **fields) > 0 for key in keys]
+
+    assert await each(GINA, GINA, HANK, ADA, text="gina's secret") == [False, True, False, False]
+    assert await each(ADA, IVAN, GINA, text="what all may know") == [False, True, False]
+    # Nor with a salt that is guessed: a name, or the one that its owner asks for.
+    assert await each(GINA, GINA, HANK, ADA, text="salted", cache_salt="pepper") == [False, True, False, False]
+    assert await each(ADA, text="gina's secret", cache_salt="gina") == [False]
 
 
 @pytest.mark.parametrize("how", ["by itself", "SIGHUP"])
