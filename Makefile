@@ -1,11 +1,13 @@
 # qwend: `make serve` to try it, `make test` to check it.
 .DEFAULT_GOAL := help
 PORT ?= 8000
+SECONDS ?= 60
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
-.PHONY: help install serve test test-slow redis postgresql lint format bench-parser bench-frontend bench-admission bench-load
-.PHONY: simulate fit-simulator train evaluate lock clean
+# No target makes a file of its name.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/.PHONY: fuzz audit simulate fit-simulator train evaluate lock clean
+/p' $(MAKEFILE_LIST))
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,13 @@ train: install ## Train the reference checkpoint anew into .train/ (resumes wher
 
 evaluate: install ## Score the reference checkpoint through a daemon that is running on PORT
 	@$(BIN)/python -m server.reference.evaluate --base-url http://127.0.0.1:$(PORT)/v1
+
+fuzz: install ## Fuzz parser, messages, images and bodies by coverage, SECONDS (60) each
+	@scripts/install_atheris.sh
+	@PYTHONPATH=.fuzz:. $(BIN)/python -m tests.fuzz.run $(SECONDS) $(ARGS)
+
+audit: install ## Look for secrets in the files, and for known holes in the locked packages (needs a network)
+	@scripts/audit.sh
 
 lock: ## Resolve the dependencies anew and write requirements/cpu.lock
 	@scripts/lock.sh
