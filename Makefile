@@ -6,8 +6,7 @@ HOST ?= 127.0.0.1
 BIN := .venv/bin
 
 # No target makes a file of its name.
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/.PHONY: fuzz audit simulate fit-simulator train evaluate lock clean
-/p' $(MAKEFILE_LIST))
+.PHONY: $(shell awk -F: '/^[a-z-]+:/ { print $$1 }' $(firstword $(MAKEFILE_LIST)))
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -22,6 +22,7 @@ from server.admission.tenant_schema import AnonymousEntry, TenantsFile
 from server.admission.tenants import Quota
 from server.api.admin import Controls, build_admin_app
 from server.api.auth import policies
+from server.api.routes import flat_routes
 from server.app import build_app, build_service
 from server.dialects.chat_request import ChatRequest
 from server.dialects.completion_request import CompletionRequest
@@ -142,7 +143,7 @@ def _settings() -> str:
 def _routes(app: FastAPI) -> str:
     rows = [("route", "who may", "what it does")]
     who = policies(app)
-    for route in _flat(app.routes):
+    for route in flat_routes(app.routes):
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
                 rows.append((f"`{method} {route.path}`", _POLICIES[who[route.path]], _text(route.description)))
@@ -177,15 +178,6 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
         if found is not None:
             return found, many or deeper
     return None, False
-
-
-def _flat(routes: Any) -> list[Any]:
-    """Every route, those of included routers too."""
-    found: list[Any] = []
-    for route in routes:
-        inner = getattr(route, "original_router", None)
-        found += _flat(inner.routes) if inner is not None else [route]
-    return found
 
 
 def _metrics() -> str:

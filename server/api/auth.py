@@ -5,18 +5,18 @@ The policy is a dependency of the route, not a look at the path: paths can be wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.routing import BaseRoute
 
 from server.admission.key_hashes import IN_MEMORY
 from server.admission.scopes import Dialect
 from server.admission.tenants import Caller, InvalidApiKey, TenantDirectory
+from server.api.routes import flat_routes
 from server.api.service import service
 from server.generation.errors import RequestFailed
 
@@ -126,18 +126,18 @@ def caller(request: Request) -> Caller:
 
 def check_policies(app: FastAPI) -> None:
     """Raises RuntimeError unless each route of `app` has exactly one policy."""
-    for path, route in _flat(app.routes):
+    for route in flat_routes(app.routes):
         policies = _found(route.dependant) if isinstance(route, APIRoute) else set()
         if len(policies) != 1:
             names = ", ".join(sorted(policies)) or "none"
-            raise RuntimeError(f"the route {path} must have one auth policy and has {names}")
+            raise RuntimeError(f"the route {getattr(route, 'path', route)} must have one auth policy and has {names}")
 
 
 def policies(app: FastAPI) -> dict[str, str]:
     """The policy of each route by its path, for tests and documents."""
     return {
-        path: ", ".join(sorted(_found(route.dependant)))
-        for path, route in _flat(app.routes)
+        route.path: ", ".join(sorted(_found(route.dependant)))
+        for route in flat_routes(app.routes)
         if isinstance(route, APIRoute)
     }
 
@@ -148,13 +148,3 @@ def _found(dependant: Dependant) -> set[str]:
         for each in dependant.dependencies
         for name in ({each.call.__name__} if each.call in _POLICIES and each.call is not None else _found(each))
     }
-
-
-def _flat(routes: list[BaseRoute]) -> Iterator[tuple[str, BaseRoute]]:
-    """Every route, those of included routers too."""
-    for route in routes:
-        inner = getattr(route, "original_router", None)
-        if inner is not None:
-            yield from _flat(inner.routes)
-        else:
-            yield getattr(route, "path", repr(route)), route

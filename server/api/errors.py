@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from server.api.anthropic_shape import anthropic_shaped, request_id
 from server.api.disconnect import ClientGone
+from server.api.routes import allowed_methods
 from server.dialects.answer_parts import error_json, shortened
 from server.dialects.messages_errors import message_error_json
 from server.generation.errors import InvalidRequest, RequestFailed
@@ -57,7 +58,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     failed.status = error.status_code
     if error.status_code != 404:
         failed.code = "method_not_allowed" if error.status_code == 405 else "http_error"
-    failed.headers = dict(error.headers or {})
+    headers = failed.headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["allow"] = ", ".join(sorted(allowed_methods(request.app.routes, request.scope)))
     return error_response(request, failed)
 
 

@@ -33,6 +33,12 @@ async def test_whatever_needs_the_engine_is_refused_with_its_reason(client: http
     assert int(response.headers["retry-after"]) > 0
 
 
+async def test_a_wrong_method_is_told_every_right_one(client: httpx.AsyncClient) -> None:
+    for path, allowed in (("/v1/responses/resp_1", "DELETE, GET"), ("/v1/responses", "POST"), ("/health", "GET")):
+        response = await client.put(path)
+        assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
 async def test_the_model_is_found_under_each_of_its_names(client: httpx.AsyncClient) -> None:
     listed = (await client.get("/v1/models")).json()["data"]
     assert [card["id"] for card in listed] == ["Qwen/Big", "gpt-x", "org/small"]
