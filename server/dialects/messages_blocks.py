@@ -212,7 +212,8 @@ def _of_user(content: str | list[Any], param: str) -> Iterator[Message]:
             yield Message("tool", _result(block, f"{param}[{index}]"), tool_call_id=block.tool_use_id)
         else:
             said += _shown(block, f"{param}[{index}]")
-    if said or not content:
+    # A document may be empty; the message is there all the same.
+    if said or not any(isinstance(block, ToolResultIn) for block in content):
         yield Message("user", tuple(said))
 
 

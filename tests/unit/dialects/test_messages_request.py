@@ -128,6 +128,12 @@ def test_documents_of_text_are_read() -> None:
     assert messages(result([found]))[0].content == (TextPart("T\n\ns\n\nOne.\n\nTwo."),)
 
 
+def test_a_message_of_nothing_but_an_empty_document_is_there_all_the_same() -> None:
+    document = {"type": "document", "source": {"type": "content", "content": []}}
+    assert messages(document) == messages(document, document) == (Message("user", ()),)
+    assert [message.role for message in messages(result(), document)] == ["tool"]
+
+
 def test_what_the_assistant_thought_said_and_called() -> None:
     call = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}, "caller": {"type": "direct"}}
     thought = {"type": "thinking", "thinking": "Hm.", "signature": "made up"}
