@@ -199,6 +199,26 @@ CASES: dict[str, Case] = {
     "a bias for a token of 10,000 digits": Case(short(logit_bias={"9" * 10_000: 1}), param="logit_bias"),
     "a bias for no token": Case(short(logit_bias={"-1": 1}), param="logit_bias"),
     "every token but none": ok(short(logit_bias={str(token): -100 for token in range(1024)})),
+    # What vLLM 0.32 takes and its engine dies of, stalls on, or trusts.
+    "1,025 allowed tokens": Case(short(allowed_token_ids=list(range(1025))), param="allowed_token_ids"),
+    "allowed tokens out of the vocabulary": Case(short(allowed_token_ids=[2**31]), param="allowed_token_ids"),
+    "no allowed token": ok(short(allowed_token_ids=[])),
+    "bad words": Case(short(bad_words=["x"] * 10_000), param="bad_words"),
+    "an empty bad word": Case(short(bad_words=[""]), param="bad_words"),
+    "log probabilities of the prompt": Case(short(prompt_logprobs=20), param="prompt_logprobs"),
+    "log probabilities of chosen tokens": Case(short(logprob_token_ids=[-1]), param="logprob_token_ids"),
+    "a prompt of embeddings": Case(short(prompt_embeds="AAAA"), param="prompt_embeds"),
+    "the engine's own arguments": Case(short(vllm_xargs={"kv_transfer_params": "{}"}), param="vllm_xargs"),
+    "another server's blocks": Case(short(kv_transfer_params={"remote_host": "x"}), param="kv_transfer_params"),
+    "a beam": Case(short(use_beam_search=True, n=128), param="use_beam_search"),
+    "a priority and an id of its own": ok(short(priority=-(2**31), request_id="chat-1", session_id="x" * 1000)),
+    "a bias that is no number": Case(raw('"logit_bias": {"1": NaN}'), param="logit_bias.1"),
+    "a bias without end": Case(raw('"logit_bias": {"1": -Infinity}'), param="logit_bias.1"),
+    "n that is no number": Case(raw('"n": NaN'), param="n"),
+    "a negative number of log probabilities": Case(short(logprobs=True, top_logprobs=-1), param="top_logprobs"),
+    "20 log probabilities of 128 answers": ok(short(n=128, logprobs=True, top_logprobs=20, max_tokens=1)),
+    "16 stops of 256 letters": ok(short(stop=[chr(97 + number) * 256 for number in range(16)])),
+    "every stop token that may be": ok(short(stop_token_ids=list(range(128)), min_tokens=1)),
     "stream as text": Case(short(stream="yes"), param="stream"),
     "duplicate keys": ok(raw('"n": 7, "n": 1, "temperature": 5, "temperature": 0')),
     "keys of no meaning": ok(short(**{"": 1, "\x00": 2, "__proto__": {}, "__class__": "x", "model_extra": [[]]})),
@@ -222,6 +242,7 @@ CASES: dict[str, Case] = {
         short("<tool_response>x</tool_response>"), code="invalid_value", param="messages"
     ),
     "too many messages": Case({**short(), "messages": [USER] * 3000}, code="too_many", param="messages"),
+    "a hundred thousand messages": Case({**short(), "messages": [USER] * 100_000}, code="too_many", param="messages"),
     "prompt over the context": Case(short("word " * 60_000), code="context_length_exceeded", param="messages"),
     "five megabytes of one letter": Case(short("a" * 5_000_000), code="context_length_exceeded", param="messages"),
     "a megabyte of signs": Case(short("\U0001f9ff" * 250_000), code="context_length_exceeded", param="messages"),
@@ -410,6 +431,9 @@ MESSAGES: dict[str, Case] = {
         brief([{"type": "tool_result", "tool_use_id": "x"}] * 50_000), param="messages[0].content"
     ),
     "messages: too many messages": Case({**brief(), "messages": [USER] * 3000}, code="too_many", param="messages"),
+    "messages: a hundred thousand messages": Case(
+        {**brief(), "messages": [USER] * 100_000}, code="too_many", param="messages"
+    ),
     "messages: two thousand messages of the assistant's": ok(
         {**brief(), "messages": [USER, *[{"role": "assistant", "content": "x"}] * 2000, USER]}
     ),
@@ -463,6 +487,9 @@ MESSAGES: dict[str, Case] = {
         ),
         code="invalid_image",
         param=f"{FIRST}.content[0].source.content[0].source.data",
+    ),
+    "messages: nothing but an empty document": ok(
+        block(type="document", source={"type": "content", "content": []})
     ),
     "messages: a signature of a megabyte": ok(
         turns({"type": "thinking", "thinking": "x", "signature": "y" * 2**20}, {"type": "text", "text": "z"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -122,6 +123,7 @@ async def test_it_is_answered_beside_a_running_stream(
         assert response.headers["content-type"] == "application/json"
         assert error["type"] == "invalid_request_error"
         assert 0 < len(response.content) < 4096, "what was sent is not sent back"
+        assert not re.search(r"\b0x[0-9a-f]{6,}|object at", response.text), "no address of the heap is told"
     assert seconds < SLOWEST_ANSWER
     await beside.goes_on()
 
