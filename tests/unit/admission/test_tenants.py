@@ -100,3 +100,18 @@ def test_every_scheme_is_tried_and_salts_make_hashes_differ() -> None:
     for scheme in (SALTED, other, UNSALTED):
         keys = [IssuedKey(scheme.hash(KEY), Caller(ADA)), IssuedKey(new_scheme().hash("other" * 5), Caller(ADA, "x"))]
         assert TenantDirectory([ADA], keys, None, any_key=False).find(KEY).key_id == ""
+
+
+def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(known: bytes, given: bytes) -> bool:
+        compared.append((known, given))
+        return known == given
+
+    monkeypatch.setattr("server.admission.key_hashes.hmac.compare_digest", compare)
+    directory = TenantDirectory([ADA], [IssuedKey(SALTED.hash(KEY), Caller(ADA))], None, any_key=False)
+    directory.find(KEY)
+    assert compared == [(SALTED.hash(KEY).digest, SALTED.hash(KEY).digest)]
+    # Of no key is more known than its hash, which nobody can choose without the salt.
+    assert len(SALTED.hash(KEY).digest) == 32
