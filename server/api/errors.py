@@ -58,7 +58,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     failed.status = error.status_code
     if error.status_code != 404:
         failed.code = "method_not_allowed" if error.status_code == 405 else "http_error"
-    headers = failed.headers = dict(error.headers or {})
+    headers = failed.headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
         headers["allow"] = ", ".join(sorted(allowed_methods(request.app.routes, request.scope)))
     return error_response(request, failed)

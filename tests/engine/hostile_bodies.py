@@ -488,9 +488,7 @@ MESSAGES: dict[str, Case] = {
         code="invalid_image",
         param=f"{FIRST}.content[0].source.content[0].source.data",
     ),
-    "messages: nothing but an empty document": ok(
-        block(type="document", source={"type": "content", "content": []})
-    ),
+    "messages: nothing but an empty document": ok(block(type="document", source={"type": "content", "content": []})),
     "messages: a signature of a megabyte": ok(
         turns({"type": "thinking", "thinking": "x", "signature": "y" * 2**20}, {"type": "text", "text": "z"})
     ),
