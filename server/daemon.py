@@ -13,8 +13,6 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from pydantic import SecretStr
-
 from server.admission.gate import State
 from server.admission.tenant_file import TenantFileError
 from server.api.admin import Controls, build_admin_app
@@ -29,7 +27,8 @@ from server.generation.ports import Engine
 from server.http_server import certificates_of, http_server
 from server.idle_memory import give_back_when_idle
 from server.settings import Settings
-from server.store.response_store import ResponseStore, StoreStartError
+from server.store.opening import open_store
+from server.store.response_store import StoreStartError
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
 from server.welcome import welcome
@@ -136,7 +135,10 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        if not await self._open_store():
+        try:
+            self._service.store = await open_store(self._settings.responses_store)
+        except StoreStartError as error:
+            _log.error("cannot store responses", why=str(error))
             return EXIT_USAGE
         administrating = asyncio.create_task(self._admin.serve(sockets=admin_listeners)) if admin_listeners else None
         watching = [asyncio.create_task(self._service.tenants.watch())]
@@ -152,23 +154,6 @@ class Daemon:
                 await administrating
             await self._service.quotas.close()
             await self._close_store()
-
-    async def _open_store(self) -> bool:
-        """Opens the store of responses, if there is to be one; False where what the settings say cannot be had."""
-        settings = self._settings.responses_store
-        if not settings.enabled:
-            return True
-        try:
-            store = await ResponseStore.open(settings)
-        except StoreStartError as error:
-            if settings.url is not None:
-                _log.error("cannot store responses", why=str(error))
-                return False
-            # Nobody asked for a place: a read-only container is no reason not to serve.
-            _log.warning("responses are stored in memory and lost at the end", why=str(error))
-            store = await ResponseStore.open(settings.model_copy(update={"url": SecretStr("sqlite://")}))
-        self._service.store = store
-        return True
 
     async def _close_store(self) -> None:
         if self._service.store is None:
