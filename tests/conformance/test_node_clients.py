@@ -1,4 +1,4 @@
-"""The npm packages `openai`, `ai` with `@ai-sdk/openai-compatible` and `@anthropic-ai/sdk`, run on Node.js."""
+"""The npm packages `openai`, `ai` with two of its providers and `@anthropic-ai/sdk`, run on Node.js."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def node() -> str:
     return node
 
 
-@pytest.fixture(params=["openai", "openai-responses", "ai", "anthropic"])
+@pytest.fixture(params=["openai", "openai-responses", "ai", "ai-responses", "anthropic"])
 def scenario(request: pytest.FixtureRequest, node: str, daemon: DaemonProcess) -> Scenario:
     """Runs one scenario of one client in a Node.js of its own; what it told."""
 
