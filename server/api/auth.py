@@ -5,6 +5,7 @@ The policy is a dependency of the route, not a look at the path: paths can be wr
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,21 @@ async def admin(request: Request) -> None:
     keys: TenantDirectory | None = request.app.state.admin_keys()
     if keys is not None:
         keys.issued(api_key(request)).scopes.check_admin()
+    elif "." in (name := _host_name(request)) and not _is_address(name):
+        # A page whose name was made to lead here after it was loaded is of the same origin, and says none of the above.
+        raise Forbidden("The admin port is asked by its address, or by a name of this machine.")
+
+
+def _host_name(request: Request) -> str:
+    host = request.headers.get("host", "")
+    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return False
 
 
 def _check_dialect(request: Request, dialect: str | None) -> None:

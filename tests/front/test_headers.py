@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uvicorn import Config
 from uvicorn.server import ServerState
 
 from server.api.connection import STRIPPED, Connection
-from server.api.doorman import ConnectionRules, Doorman
+from server.http_server import http_server
+from server.settings import Settings
 from tests.front.conftest import Front
 
 ROOT = Path(__file__).parents[2] / "server"
@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2] / "server"
 # Every header of a request that is looked at, and where. Who looks at another one says here what keeps it from being
 # trusted for what it says.
 READ = {
-    "api/auth.py": {"authorization", "x-api-key", "api-key", "origin", "sec-fetch-site"},
+    # The Host header only keeps web pages out.
+    "api/auth.py": {"authorization", "x-api-key", "api-key", "origin", "sec-fetch-site", "host"},
     "api/body.py": {"content-type", "content-encoding", "content-length"},
     "api/asking.py": {"x-request-timeout-ms"},
     "api/anthropic_shape.py": {"anthropic-version"},
@@ -93,10 +94,10 @@ async def scope_of(head: bytes) -> dict[str, Any]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope)
 
-    config = Config(app, http=Connection, ws="none", log_config=None, proxy_headers=False, lifespan="off")
+    # As the daemon makes it, so that what uvicorn would trust by itself shows.
+    config = http_server(app, Settings()).config
     config.load()
-    doorman = Doorman(ConnectionRules(65536, 64, 5.0, 5.0, 5.0))
-    connection = Connection(config, ServerState(), {}, doorman=doorman)
+    connection: Connection = config.http(config, ServerState(), {})  # type: ignore[operator]
     connection.connection_made(_Transport())
     connection.data_received(head)
     for _ in range(5):

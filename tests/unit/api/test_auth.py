@@ -193,6 +193,12 @@ async def test_a_web_page_does_not_reach_the_admin_port() -> None:
         for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
             refused = await client.post("/admin/drain", headers=headers)
             assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+        # By names that were made to lead here after their page was loaded.
+        for host in ("evil.example", "evil.example:8001", "127.0.0.1.evil.example", "1.2.3.4.5", "localhost."):
+            refused = await client.get("/admin/tenants", headers={"host": host})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden"), host
+        for host in ("127.0.0.1:8001", "[::1]:8001", "[::1]", "localhost:8001", "localhost"):
+            assert (await client.get("/admin/tenants", headers={"host": host})).status_code == 200, host
         assert drained == []
         assert (await client.post("/admin/drain")).status_code == 202
         assert drained == [True]
