@@ -95,6 +95,7 @@ TRICKS: dict[str, bytes] = {
     "key with a letter less": get(b"/v1/models", HOST + b"authorization: Bearer KE\r\n"),
     "key beside another": get(b"/v1/models", HOST + b"authorization: Bearer KEY\r\nx-api-key: other\r\n"),
     "key twice, differing": get(b"/v1/models", HOST + b"authorization: Bearer KEY\r\nauthorization: Bearer x\r\n"),
+    "key twice in one header, differing": get(b"/v1/models", HOST + b"x-api-key: KEY\r\nx-api-key: x\r\n"),
     "key in a proxy's header": get(b"/v1/models", HOST + b"proxy-authorization: Bearer KEY\r\n"),
     "key in a folded header": get(b"/v1/models", HOST + b"x-a: b\r\n authorization: Bearer KEY\r\n"),
     "header with a space before its colon": get(b"/v1/models", HOST + b"authorization : Bearer KEY\r\n"),
