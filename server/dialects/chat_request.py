@@ -15,7 +15,7 @@ from server.dialects.chat_options import (
     with_processor_arguments,
 )
 from server.dialects.decisions import Refused, ignored, option, refused
-from server.dialects.generation_request import GenerationRequest, bounded, to_form, to_sampling
+from server.dialects.generation_request import GenerationRequest, bounded, to_bounded_sampling, to_form
 from server.dialects.limits import Limits
 from server.generation.conversation import Conversation
 from server.generation.errors import InvalidRequest
@@ -106,7 +106,7 @@ def to_conversation(request: ChatRequest, limits: Limits) -> Conversation:
         continue_final=_continues(request),
         cache_salt=request.cache_salt,
         template_arguments=_template_arguments(request),
-        sampling=to_sampling(
+        sampling=to_bounded_sampling(
             request, longest=max_tokens, logprobs=(request.top_logprobs or 0) if request.logprobs else None
         ),
         max_tokens=max_tokens,

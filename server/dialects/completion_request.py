@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator
 
 from server.dialects.decisions import Refused, ignored, option, refused
-from server.dialects.generation_request import MOST_ANSWERS, GenerationRequest, bounded, to_form, to_sampling
+from server.dialects.generation_request import MOST_ANSWERS, GenerationRequest, bounded, to_bounded_sampling, to_form
 from server.dialects.limits import Limits
 from server.generation.errors import InvalidRequest
 from server.generation.raw_prompt import RawPrompt
@@ -93,7 +93,7 @@ def to_raw_prompts(request: CompletionRequest, limits: Limits) -> Sequence[RawPr
             "`logprobs` cannot be told of a prompt that is echoed: they would cost other requests their speed.",
             param="logprobs",
         )
-    sampling = to_sampling(
+    sampling = to_bounded_sampling(
         request,
         longest=request.max_tokens or _DEFAULT_MAX_TOKENS,
         logprobs=request.logprobs,

@@ -26,23 +26,12 @@ _MOST_IDS = 128
 _LONGEST_ID = 18
 
 
-class GenerationRequest(BaseModel):
-    """Base of the bodies that ask for generated text."""
+class SampledRequest(BaseModel):
+    """How tokens are drawn and when they end, in all bodies of OpenAI's that ask for generated text."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str = Field(description="The served model's name or one of its aliases.")
-
-    stream: bool | None = option("Server-sent events instead of one body.")
-    stream_options: StreamOptionsIn | None = option("`include_usage`: one more chunk with the token counts.")
-    n: int | None = option("Number of answers.", ge=1, le=MOST_ANSWERS)
-    min_tokens: int | None = option("The answer does not end before.", ge=0)
-    stop: Annotated[str, Field(max_length=256)] | list[Annotated[str, Field(max_length=256)]] | None = option(
-        "Strings that end the answer, at most 16."
-    )
-    stop_token_ids: list[int] | None = option("Tokens that end the answer.", max_length=_MOST_IDS)
-    include_stop_str_in_output: bool | None = option("Whether the stop string stays in the answer.")
-    ignore_eos: bool | None = option("Goes on to `max_tokens`; for measurements.")
 
     temperature: float | None = option("0 draws the likeliest token.", ge=0, le=2)
     top_p: float | None = option("Draws among the likeliest tokens of this probability in all.", gt=0, le=1)
@@ -51,10 +40,39 @@ class GenerationRequest(BaseModel):
     presence_penalty: float | None = option("Against tokens that came already.", ge=-2, le=2)
     frequency_penalty: float | None = option("Against tokens by how often they came.", ge=-2, le=2)
     repetition_penalty: float | None = option("Against tokens of prompt and answer; 1 is none.", ge=0.01, le=10)
+    seed: int | None = option("Repeats a random answer, on the same load at least.", ge=-(2**63), lt=2**63)
+
+    stop: Annotated[str, Field(max_length=256)] | list[Annotated[str, Field(max_length=256)]] | None = option(
+        "Strings that end the answer, at most 16."
+    )
+    stop_token_ids: list[int] | None = option("Tokens that end the answer.", max_length=_MOST_IDS)
+    include_stop_str_in_output: bool | None = option("Whether the stop string stays in the answer.")
+    ignore_eos: bool | None = option("Goes on to the longest answer allowed; for measurements.")
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        stops = [stop] if isinstance(stop, str) else stop or []
+        if len(stops) > _MOST_STOPS or any(not each for each in stops):
+            raise ValueError(f"must be at most {_MOST_STOPS} strings, none of them empty")
+        return stop
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the fields that this server does not know."""
+        return sorted(self.model_extra or {})
+
+
+class GenerationRequest(SampledRequest):
+    """Base of the bodies of chat and raw completions."""
+
+    stream: bool | None = option("Server-sent events instead of one body.")
+    stream_options: StreamOptionsIn | None = option("`include_usage`: one more chunk with the token counts.")
+    n: int | None = option("Number of answers.", ge=1, le=MOST_ANSWERS)
+    min_tokens: int | None = option("The answer does not end before.", ge=0)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = option(
         "Added to the logits of tokens, by their ids.", max_length=_MOST_BIASES
     )
-    seed: int | None = option("Repeats a random answer, on the same load at least.", ge=-(2**63), lt=2**63)
 
     response_format: ResponseFormatIn | None = option("`text`, `json_object` or `json_schema`; binds the answer alone.")
     structured_outputs: StructuredOutputsIn | None = option(
@@ -104,14 +122,6 @@ class GenerationRequest(BaseModel):
     ec_transfer_params: Refused = refused("Belongs between servers.")
     vllm_xargs: Refused = refused("The engine would trust them.")
 
-    @field_validator("stop")
-    @classmethod
-    def _few_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        stops = [stop] if isinstance(stop, str) else stop or []
-        if len(stops) > _MOST_STOPS or any(not each for each in stops):
-            raise ValueError(f"must be at most {_MOST_STOPS} strings, none of them empty")
-        return stop
-
     @field_validator("logit_bias")
     @classmethod
     def _biased_ids(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
@@ -121,23 +131,13 @@ class GenerationRequest(BaseModel):
         return bias
 
     @property
-    def ignored(self) -> list[str]:
-        """Names of the fields that this server does not know."""
-        return sorted(self.model_extra or {})
-
-    @property
     def include_usage(self) -> bool:
         """Whether a stream is to end with the token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-def to_sampling(request: GenerationRequest, *, longest: int | None, logprobs: int | None, **more: Any) -> Sampling:
-    """How the request's tokens are drawn; `longest` is its own bound on the answer, `more` is the dialect's own.
-
-    Raises InvalidRequest for what contradicts itself.
-    """
-    if longest is not None and (request.min_tokens or 0) > longest:
-        raise InvalidRequest(f"`min_tokens` is more than the {longest} tokens allowed.", param="min_tokens")
+def to_sampling(request: SampledRequest, *, logprobs: int | None, **more: Any) -> Sampling:
+    """How the request's tokens are drawn; `more` is the dialect's own."""
     return Sampling(
         temperature=request.temperature,
         top_p=request.top_p,
@@ -151,12 +151,23 @@ def to_sampling(request: GenerationRequest, *, longest: int | None, logprobs: in
         stop=(request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
         stop_token_ids=tuple(request.stop_token_ids or ()),
         include_stop=bool(request.include_stop_str_in_output),
-        min_tokens=request.min_tokens or 0,
         ignore_eos=bool(request.ignore_eos),
-        logit_bias=None if not request.logit_bias else {int(key): value for key, value in request.logit_bias.items()},
         logprobs=logprobs,
         **more,
     )
+
+
+def to_bounded_sampling(
+    request: GenerationRequest, *, longest: int | None, logprobs: int | None, **more: Any
+) -> Sampling:
+    """The same of a request that may bound its answer below and set biases; `longest` is its own bound above.
+
+    Raises InvalidRequest for what contradicts itself.
+    """
+    if longest is not None and (request.min_tokens or 0) > longest:
+        raise InvalidRequest(f"`min_tokens` is more than the {longest} tokens allowed.", param="min_tokens")
+    bias = {int(token): value for token, value in (request.logit_bias or {}).items()}
+    return to_sampling(request, logprobs=logprobs, min_tokens=request.min_tokens or 0, logit_bias=bias or None, **more)
 
 
 def to_form(request: GenerationRequest, limits: Limits) -> Structure | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from server.dialects.chat_messages import Wire
 from server.dialects.chat_options import (
@@ -22,19 +22,15 @@ from server.dialects.chat_options import (
     with_processor_arguments,
 )
 from server.dialects.decisions import Refused, ignored, option, refused
-from server.dialects.generation_request import bounded, bounded_structure
+from server.dialects.generation_request import SampledRequest, bounded, bounded_structure, to_sampling
 from server.dialects.limits import Limits
 from server.dialects.responses_items import ItemIn, ItemReferenceIn, ItemsIn, MessageIn, to_messages
 from server.dialects.responses_tools import AnyToolIn, ToolChoiceIn, functions, left_out, to_tools
-from server.generation.conversation import Conversation, Message, Sampling, Structure
+from server.generation.conversation import Conversation, Message, Structure
 from server.generation.errors import InvalidRequest
 
 _MOST_TOP_LOGPROBS = 20
 _MOST_METADATA = 16
-_MOST_STOPS = 16
-_MOST_IDS = 128
-
-StopText = Annotated[str, Field(min_length=1, max_length=256)]
 
 Summary = Literal["auto", "concise", "detailed"]
 Include = Literal[
@@ -79,12 +75,9 @@ class TextOptionsIn(Wire):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(SampledRequest):
     """The body of POST /v1/responses."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    model: str = Field(description="The served model's name or one of its aliases.")
     input: str | Annotated[ItemsIn, Field(min_length=1, fail_fast=True)] = Field(
         description="A text, or items: messages, reasoning, calls and their outputs, references to stored items."
     )
@@ -120,20 +113,6 @@ class ResponsesRequest(BaseModel):
     truncation: Literal["auto", "disabled"] | None = option(
         "`auto` leaves out the oldest items that the context has no room for, instead of an error."
     )
-    temperature: float | None = option("0 draws the likeliest token.", ge=0, le=2)
-    top_p: float | None = option("Draws among the likeliest tokens of this probability in all.", gt=0, le=1)
-    top_k: int | None = option("Draws among that many tokens; 0 or -1 means all.", ge=-1, le=1_000_000)
-    min_p: float | None = option("Least probability beside the likeliest token's.", ge=0, le=1)
-    presence_penalty: float | None = option("Against tokens that came already.", ge=-2, le=2)
-    frequency_penalty: float | None = option("Against tokens by how often they came.", ge=-2, le=2)
-    repetition_penalty: float | None = option("Against tokens of prompt and answer; 1 is none.", ge=0.01, le=10)
-    seed: int | None = option("Repeats a random answer, on the same load at least.", ge=-(2**63), lt=2**63)
-    stop: StopText | Annotated[list[StopText], Field(max_length=_MOST_STOPS)] | None = option(
-        "Strings that end the answer."
-    )
-    stop_token_ids: list[int] | None = option("Tokens that end the answer.", max_length=_MOST_IDS)
-    include_stop_str_in_output: bool | None = option("Whether the stop string stays in the answer.")
-    ignore_eos: bool | None = option("Goes on to `max_output_tokens`; for measurements.")
     structured_outputs: StructuredOutputsIn | None = option(
         "One of `json`, `regex`, `choice`, `grammar`, `json_object`, instead of `text.format`."
     )
@@ -186,7 +165,7 @@ class ResponsesRequest(BaseModel):
     @property
     def ignored(self) -> list[str]:
         """Names of the fields that this server does not know, and of the tools that the model is not given."""
-        return sorted(self.model_extra or {}) + left_out(self.tools)
+        return super().ignored + left_out(self.tools)
 
     @property
     def items(self) -> list[ItemIn]:
@@ -265,22 +244,7 @@ def to_conversation(
         whole=not request.stream,
         cache_salt=request.cache_salt,
         template_arguments=_template_arguments(request),
-        sampling=Sampling(
-            temperature=request.temperature,
-            top_p=request.top_p,
-            # vLLM's clients say -1, its engine 0, for "all".
-            top_k=0 if request.top_k == -1 else request.top_k,
-            min_p=request.min_p,
-            presence_penalty=request.presence_penalty,
-            frequency_penalty=request.frequency_penalty,
-            repetition_penalty=request.repetition_penalty,
-            seed=request.seed,
-            stop=(request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
-            stop_token_ids=tuple(request.stop_token_ids or ()),
-            include_stop=bool(request.include_stop_str_in_output),
-            ignore_eos=bool(request.ignore_eos),
-            logprobs=logprobs,
-        ),
+        sampling=to_sampling(request, logprobs=logprobs),
         max_tokens=request.max_output_tokens,
         max_tokens_param="max_output_tokens",
         cut_to_context=True,
