@@ -20,11 +20,13 @@ def flat_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
 
 def allowed_methods(routes: Iterable[BaseRoute], scope: MutableMapping[str, Any]) -> set[str]:
     """What may be done with the path of an ASGI scope. Routing itself knows only the methods of the first route there,
-    and a path may have several.
+    and a path may have several. Of paths with a parameter in the place of a word, only the first counts.
     """
-    found: set[str] = set()
-    for route in flat_routes(routes):
-        match, _ = route.matches(scope)
-        if match is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
-    return found
+    matching = [route for route in flat_routes(routes) if route.matches(scope)[0] is not Match.NONE]
+    first = getattr(matching[0], "path", None) if matching else None
+    return {
+        method
+        for route in matching
+        if getattr(route, "path", None) == first
+        for method in getattr(route, "methods", None) or ()
+    }

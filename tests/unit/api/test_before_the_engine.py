@@ -34,7 +34,12 @@ async def test_whatever_needs_the_engine_is_refused_with_its_reason(client: http
 
 
 async def test_a_wrong_method_is_told_every_right_one(client: httpx.AsyncClient) -> None:
-    for path, allowed in (("/v1/responses/resp_1", "DELETE, GET"), ("/v1/responses", "POST"), ("/health", "GET, HEAD")):
+    for path, allowed in (
+        ("/v1/responses/resp_1", "DELETE, GET"),
+        ("/v1/responses/input_tokens", "POST"),
+        ("/v1/responses", "POST"),
+        ("/health", "GET, HEAD"),
+    ):
         response = await client.put(path)
         assert (response.status_code, response.headers["allow"]) == (405, allowed)
 
