@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -76,9 +78,7 @@ def test_with_one_it_starts_and_takes_that_key_alone(tmp_path: Path) -> None:
         daemon.stop()
 
 
-def _until(true: object, seconds: float = 10.0) -> None:
-    import time
-
+def _until(true: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
