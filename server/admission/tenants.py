@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from server.admission.classes import PriorityClass
-from server.admission.key_hashes import KeyHash
+from server.admission.key_hashes import KeyHash, Scheme
 from server.admission.scopes import ALL, Scopes
 from server.admission.strict_model import StrictModel
 from server.generation.errors import RequestFailed
@@ -121,8 +121,10 @@ class TenantDirectory:
     ) -> None:
         self.tenants = tuple(tenants) + ((anonymous,) if anonymous is not None else ())
         self._issued = tuple(keys)
-        self._found = {(each.hash.scheme, each.hash.digest[:_LOOKED_UP]): each for each in self._issued}
-        self._schemes = tuple(dict.fromkeys(each.hash.scheme for each in self._issued))
+        found: dict[Scheme, dict[bytes, IssuedKey]] = {}
+        for each in self._issued:
+            found.setdefault(each.hash.scheme, {})[each.hash.digest[:_LOOKED_UP]] = each
+        self._found = tuple(found.items())
         self._anonymous = Caller(anonymous) if anonymous is not None else None
         self._any_key = any_key
         self._clock = clock
@@ -153,9 +155,9 @@ class TenantDirectory:
     def issued(self, key: str | None) -> Caller:
         """The same, where nobody is let in without a key. Raises InvalidApiKey, and ExpiredApiKey."""
         found: IssuedKey | None = None
-        for scheme in self._schemes:
+        for scheme, keys in self._found:
             hashed = scheme.hash(key or "")
-            candidate = self._found.get((scheme, hashed.digest[:_LOOKED_UP]))
+            candidate = keys.get(hashed.digest[:_LOOKED_UP])
             if candidate is not None and candidate.hash.same(hashed):
                 found = candidate
         if found is None:
