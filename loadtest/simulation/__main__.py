@@ -12,6 +12,7 @@ from loadtest.simulation import plots, report, scenarios
 from loadtest.simulation.results import Attempt, Results
 from loadtest.simulation.run import POLICIES, simulate
 from loadtest.simulation.scenarios import Scenario
+from loadtest.statistics import jain, quantile
 from server.admission.classes import PriorityClass
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -98,11 +99,11 @@ def rows(title: str, runs: dict[str, Results]) -> list[list[object]]:
                 good[name],
                 good[name] / good["unbounded FCFS"] if good["unbounded FCFS"] else float("inf"),
                 good[name] / good["vLLM's caps"] if good["vLLM's caps"] else float("inf"),
-                report.quantile(times, 0.5),
-                report.quantile(times, 0.99),
+                quantile(times, 0.5),
+                quantile(times, 0.99),
                 100 * report.refused(each.attempts),
                 100 * report.evicted(each.attempts),
-                report.jain(report.shares(each, 15.0, min(45.0, each.duration)).values()),
+                jain(report.shares(each, 15.0, min(45.0, each.duration)).values()),
                 100 * report.forecast_error(each.attempts),
             ]
         )
@@ -140,8 +141,8 @@ def group_rows(name: str, runs: dict[str, Results]) -> list[list[object]]:
                     label,
                     len(mine),
                     100 * in_time,
-                    report.quantile(times, 0.5),
-                    report.quantile(times, 0.99),
+                    quantile(times, 0.5),
+                    quantile(times, 0.99),
                     tokens // 1000,
                 ]
             )

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.arrivals import steps
 from loadtest.simulation.run import World, simulate
 from loadtest.simulation.scenarios import FITTED
-from loadtest.simulation.workload import Lengths, Request, Source, steps
+from loadtest.simulation.workload import Lengths, Request, Source
 from server.admission.policy.engine_model import StepCosts
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.child_processes import prepare_children

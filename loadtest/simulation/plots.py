@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from loadtest.simulation import report
 from loadtest.simulation.policies import refusal
 from loadtest.simulation.results import Attempt, Results
+from loadtest.statistics import quantile
 
 COLOURS = {"ours": "#1b6ca8", "unbounded FCFS": "#c0392b", "vLLM's caps": "#e0a030"}
 _SIZE = (9.0, 3.6)
@@ -43,7 +44,7 @@ def against_load(path: Path, title: str, loads: Sequence[float], runs: Sequence[
     for name, colour in COLOURS.items():
         each = [run[name] for run in runs]
         left.plot(loads, [report.goodput(one) / full for one in each], "o-", color=colour, label=name, ms=4)
-        tails = [report.quantile(report.ttfts(one.attempts), 0.99) for one in each]
+        tails = [quantile(report.ttfts(one.attempts), 0.99) for one in each]
         middle.plot(loads, tails, "o-", color=colour, ms=4)
         right.plot(loads, [100 * report.refused(one.attempts) for one in each], "o-", color=colour, ms=4)
     middle.axhline(10, color="#666", lw=1, ls="--")

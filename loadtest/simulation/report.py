@@ -25,12 +25,6 @@ def goodput(results: Results, attempts: Iterable[Attempt] | None = None) -> floa
     return sum(map(met, results.attempts if attempts is None else attempts)) / results.duration
 
 
-def quantile(values: Sequence[float], part: float) -> float:
-    """A quantile, not a number where there are no values."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else float("nan")
-
-
 def ttfts(attempts: Iterable[Attempt]) -> list[float]:
     """Seconds to the first token of those that got one."""
     return [attempt.ttft for attempt in attempts if attempt.ttft is not None]
@@ -54,13 +48,6 @@ def shares(results: Results, start: float, end: float) -> dict[str, float]:
 
 def _tokens(results: Results, at: float) -> dict[str, float]:
     return max((each for each in results.samples if each.at <= at), key=lambda each: each.at).tokens
-
-
-def jain(values: Iterable[float]) -> float:
-    """Jain's fairness index: 1 where all have the same, 1 / n where one has it all."""
-    numbers = list(values)
-    squares = sum(each * each for each in numbers)
-    return sum(numbers) ** 2 / (len(numbers) * squares) if squares else 1.0
 
 
 def forecast_error(attempts: Iterable[Attempt]) -> float:

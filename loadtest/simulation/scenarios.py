@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from loadtest.arrivals import on_off, poisson, steps
 from loadtest.simulation import traces
 from loadtest.simulation.run import World, simulate
-from loadtest.simulation.workload import Lengths, Request, Source, agents, merged, on_off, poisson, steps
+from loadtest.simulation.workload import Lengths, Request, Source, agents, merged
 from server.admission.classes import PriorityClass
 from server.admission.policy.engine_model import StepCosts
 from server.generation.engine_state import EngineSize

@@ -1,18 +1,16 @@
-"""Recorded arrivals, as requests: Azure's LLM inference trace (CSV) and Mooncake's (JSON lines).
+"""Recorded arrivals, as requests of the simulator (the formats are read by `loadtest.traces`).
 
-Neither says who sent what. Tenants are drawn by Zipf's law, so that a few send most of it, by seed.
+Neither trace says who sent what. Tenants are drawn by Zipf's law, so that a few send most of it, by seed.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import random
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
+from loadtest import traces
 from loadtest.simulation.workload import Request
 
 TENANTS = 50
@@ -28,33 +26,21 @@ def zipf_tenants(seed: int, tenants: int = TENANTS) -> Callable[[], str]:
 
 
 def azure(path: Path, *, seed: int = 0, most: int | None = None) -> list[Request]:
-    """TIMESTAMP, ContextTokens, GeneratedTokens; the first is at 0."""
-    draw, found = zipf_tenants(seed), []
-    with path.open(encoding="utf-8", newline="") as lines:
-        start = None
-        for row in itertools.islice(csv.DictReader(lines), most):
-            # Seven digits of a second are one more than Python reads.
-            at = datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
-            start = at if start is None else start
-            prompt, output = int(row["ContextTokens"]), int(row["GeneratedTokens"])
-            found.append(Request(at - start, draw(), max(prompt, 1), max(output, 1)))
-    return found
+    """Azure's, as requests of drawn tenants."""
+    draw = zipf_tenants(seed)
+    return [Request(row.at, draw(), row.prompt, row.output) for row in traces.azure(path, most)]
 
 
 def mooncake(path: Path, *, seed: int = 0, most: int | None = None) -> list[Request]:
-    """timestamp in ms, input_length, output_length, hash_ids of its blocks of 512 tokens."""
+    """Mooncake's, a tenant for each conversation."""
     found = []
     tenants: dict[int, str] = {}
     draw = zipf_tenants(seed)
-    with path.open(encoding="utf-8") as lines:
-        for line in itertools.islice(lines, most):
-            row = json.loads(line)
-            ids = tuple(row["hash_ids"])
-            # A conversation goes on with its second block (the first one is the same for nearly all of them).
-            owner = tenants.setdefault(ids[min(1, len(ids) - 1)], draw())
-            prompt, output = row["input_length"], row["output_length"]
-            whole = ids[: prompt // 512]
-            found.append(Request(row["timestamp"] / 1000, owner, max(prompt, 1), max(output, 1), prefix=whole))
+    for row in traces.mooncake(path, most):
+        # A conversation goes on with its second block (the first one is the same for nearly all of them).
+        owner = tenants.setdefault(row.blocks[min(1, len(row.blocks) - 1)], draw())
+        whole = tuple(row.blocks[: row.prompt // traces.MOONCAKE_BLOCK])
+        found.append(Request(row.at, owner, row.prompt, row.output, prefix=whole))
     return found
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from loadtest.arrivals import Times, poisson
 from loadtest.simulation.engine import PREFIX_TOKENS
 from server.admission.classes import PriorityClass
-
-Times = Callable[[random.Random, float], Iterator[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +41,6 @@ class Lengths:
     def draw(self, rng: random.Random) -> int:
         """One length."""
         return max(self.least, min(self.most, round(self.median * math.exp(rng.gauss(0.0, self.sigma)))))
-
-
-def poisson(rate: float, start: float = 0.0, end: float = math.inf) -> Times:
-    """Arrivals of a constant rate a second."""
-    return steps([(start, rate), (end, 0.0)])
-
-
-def steps(levels: Sequence[tuple[float, float]]) -> Times:
-    """Arrivals whose rate changes: pairs of (from when, rate a second)."""
-
-    def times(rng: random.Random, end: float) -> Iterator[float]:
-        for index, (start, rate) in enumerate(levels):
-            stop = min(levels[index + 1][0] if index + 1 < len(levels) else end, end)
-            if rate <= 0:
-                continue
-            now = start + rng.expovariate(rate)
-            while now < stop:
-                yield now
-                now += rng.expovariate(rate)
-
-    return times
-
-
-def on_off(rate: float, on: float, off: float, start: float = 0.0) -> Times:
-    """Arrivals of `rate` for `on` seconds, none for `off`, and so on."""
-
-    def times(rng: random.Random, end: float) -> Iterator[float]:
-        begin = start
-        while begin < end:
-            yield from poisson(rate, begin, min(begin + on, end))(rng, end)
-            begin += on + off
-
-    return times
 
 
 @dataclass(frozen=True, slots=True)

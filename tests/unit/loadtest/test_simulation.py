@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.arrivals import on_off, poisson
 from loadtest.simulation import report, traces
 from loadtest.simulation.engine import PREFIX_TOKENS, Running, SimulatedEngine
 from loadtest.simulation.policies import VllmCaps
 from loadtest.simulation.results import Attempt
 from loadtest.simulation.run import POLICIES, World, simulate
-from loadtest.simulation.workload import Lengths, Request, Source, merged, on_off, poisson
+from loadtest.simulation.workload import Lengths, Request, Source, merged
+from loadtest.statistics import jain
 from server.admission.policy.engine_model import StepCosts
 from server.generation.engine_state import EngineSize
 
@@ -144,8 +146,8 @@ def test_tenants_of_a_trace_are_unequal() -> None:
 
 
 def test_jains_index() -> None:
-    assert report.jain([5, 5, 5]) == 1
-    assert report.jain([1, 0, 0, 0]) == 0.25
+    assert jain([5, 5, 5]) == 1
+    assert jain([1, 0, 0, 0]) == 0.25
 
 
 def test_tables_go_to_the_places_of_their_names_and_nowhere_else(tmp_path: Path) -> None:

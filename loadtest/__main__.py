@@ -1,0 +1,5 @@
+"""`python -m loadtest`: what `qwend-loadtest` does."""
+
+from loadtest.cli import main
+
+main()
