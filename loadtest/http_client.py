@@ -8,7 +8,6 @@ docs/loadtest.md for what that carries.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -92,11 +91,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._taker: Taker = _NOBODY
         self._done: asyncio.Future[None] | None = None
-        self._answered = False
+        self._answered = self._until_closed = False
         self._now = 0.0
-        self._began()
-
-    def _began(self) -> None:
         self._parser: Any = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
 
@@ -109,7 +105,8 @@ class Connection(asyncio.Protocol):
         """Sends a request; the future ends with the answer, or with Lost."""
         assert self._transport is not None
         self._done = asyncio.get_running_loop().create_future()
-        self._taker, self._answered = taker, False
+        self._taker = taker
+        self._answered = self._until_closed = False
         self._transport.write(payload)
         return self._done
 
@@ -134,6 +131,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """From the parser."""
+        # An answer that tells no length ends with its connection.
+        self._until_closed = not self._headers.keys() & {"content-length", "transfer-encoding"}
         self._taker.headers(self._parser.get_status_code(), self._headers)
         self._headers = {}
 
@@ -154,11 +153,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed."""
-        parser, waits = self._parser, self._done is not None
-        if waits and self._answered and error is None:
-            # An answer without a length ends with its connection; the parser knows whether this is one.
-            with contextlib.suppress(httptools.HttpParserError):
-                parser.feed_data(b"")
+        if self._until_closed and error is None and self._done is not None and not self._done.done():
+            self._done.set_result(None)
         self._fail("connection_closed" if error is None else type(error).__name__)
         self._transport = None
         self._gone(self)

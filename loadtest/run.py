@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import os
 import time
@@ -62,6 +61,7 @@ class Run:
     parts: list[Part]
     seen: Seen
     started: float  # seconds since 1970
+    start: float  # the same moment by `time.monotonic`
     seconds: float
 
 
@@ -116,7 +116,8 @@ def run(
                 process.kill()
                 process.join(2)
     records = sorted((each for part in parts for each in part.records), key=lambda each: (each.number, each.turn))
-    return Run(scenario, known, records, parts, seen, started, max((part.seconds for part in parts), default=0.0))
+    seconds = max((part.seconds for part in parts), default=0.0)
+    return Run(scenario, known, records, parts, seen, started, start, seconds)
 
 
 def _received(pipe: Any) -> Any:
@@ -148,17 +149,3 @@ def _parts(ours: list[Any], start: float, shown: Shown | None) -> list[Part]:
         if shown is not None and counters:
             shown(time.monotonic() - start, list(counters.values()))
     return [parts[place] for place in range(len(ours))]
-
-
-def run_once(
-    server: Server,
-    scenario: Scenario,
-    *,
-    capacity: float | None = None,
-    workers: int | None = None,
-    calibrate: bool = True,
-    shown: Shown | None = None,
-) -> Run:
-    """Asks the server what must be known of it, then runs."""
-    known = asyncio.run(setting(server, scenario, capacity, calibrate=calibrate))
-    return run(server, scenario, known, workers=workers, shown=shown)
