@@ -96,7 +96,7 @@ class _Writer:
         self._said: list[traces.Conversation] = []
         if tenant.sharegpt is not None:
             sample = traces.SAMPLES / "sharegpt.json"
-            self._said = traces.sharegpt(sample if tenant.sharegpt == "sample" else tenant.sharegpt)  # type: ignore[arg-type]
+            self._said = traces.sharegpt(sample if tenant.sharegpt == "sample" else tenant.sharegpt)
 
     def shot(self, order: int, number: int, at: float, row: traces.Row | None) -> Shot:
         """The tenant's `number`-th request."""

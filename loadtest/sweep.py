@@ -65,7 +65,7 @@ def sweep(
         points.append(point(last, rate))
         if said is not None:
             said(points[-1])
-        good = points[-1]["valid"] and points[-1]["attainment"] >= asked.attainment
+        good = bool(points[-1]["valid"] and points[-1]["attainment"] >= asked.attainment)
         if good and rate > highest():
             best = last
             points[-1]["met"] = True

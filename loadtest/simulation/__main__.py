@@ -12,6 +12,7 @@ from loadtest.simulation import plots, report, scenarios
 from loadtest.simulation.results import Attempt, Results
 from loadtest.simulation.run import POLICIES, simulate
 from loadtest.simulation.scenarios import Scenario
+from loadtest.simulation.workload import Lengths
 from loadtest.statistics import jain, quantile
 from server.admission.classes import PriorityClass
 
@@ -37,7 +38,7 @@ Job = tuple[str, tuple[object, ...], str, int]
 def scenario(name: str, arguments: tuple[object, ...]) -> Scenario | None:
     """A scenario by the name of its builder; `reference` is an overload of the embedded checkpoint's engine."""
     if name == "reference":
-        prompt, output = scenarios.Lengths(400, 0.8, most=8000), scenarios.Lengths(120, 0.6, most=1000)
+        prompt, output = Lengths(400, 0.8, most=8000), Lengths(120, 0.6, most=1000)
         return scenarios.overload(float(str(arguments[0])), scenarios.reference_engine(), prompt, output)
     if name == "capped":
         return scenarios.capped(*arguments)  # type: ignore[arg-type]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loadtest.arrivals import Times, poisson
+from loadtest.distributions import log_normal
 from loadtest.simulation.engine import PREFIX_TOKENS
 from server.admission.classes import PriorityClass
 
@@ -40,7 +40,7 @@ class Lengths:
 
     def draw(self, rng: random.Random) -> int:
         """One length."""
-        return max(self.least, min(self.most, round(self.median * math.exp(rng.gauss(0.0, self.sigma)))))
+        return max(self.least, min(self.most, round(log_normal(rng, self.median, self.sigma))))
 
 
 @dataclass(frozen=True, slots=True)

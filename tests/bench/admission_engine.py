@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -22,7 +23,12 @@ from typing import Any
 import httpx
 import yaml
 
-from loadtest.open_loop import Result, Shot, fire, poisson, quantile
+from loadtest import arrivals
+from loadtest.measures import verdict
+from loadtest.record import Record, Shot
+from loadtest.scenario_schema import Objective
+from loadtest.sender import fire
+from loadtest.statistics import quantile
 from tests.daemon_process import MODEL, DaemonProcess
 
 WORDS = [
@@ -74,8 +80,13 @@ def daemon(**settings: Any) -> Iterator[DaemonProcess]:
         running.stop()
 
 
-def run(url: str, shots: Sequence[Shot]) -> list[Result]:
+def run(url: str, shots: Sequence[Shot]) -> list[Record]:
     return asyncio.run(fire(url, shots))
+
+
+def met(record: Record, objective: float) -> bool:
+    """Whether the whole answer came, and its first token in time."""
+    return verdict(record, Objective(ttft=objective)) == "met"
 
 
 def steady(
@@ -84,29 +95,29 @@ def steady(
     """Poisson arrivals, of a tenant by its key."""
     headers = {"authorization": f"Bearer {key(tenant)}"} if tenant else {}
     return [
-        Shot(at, chat(seed * 100_000 + number, **fields), headers, label or tenant, retries)
-        for number, at in enumerate(poisson(rate, seconds, seed))
+        Shot(at, chat(seed * 100_000 + number, **fields), label or tenant, headers, retries=retries)
+        for number, at in enumerate(arrivals.poisson(rate)(random.Random(seed), seconds))
     ]
 
 
 def unloaded(url: str) -> tuple[float, float]:
     """Median seconds to the first token, and between tokens, of requests that come one after the other."""
     results = run(url, [Shot(1.0 * number, chat(900_000 + number)) for number in range(20)])[5:]
-    between = [later - sooner for each in results for sooner, later in itertools.pairwise(each.chunks[1:])]
+    between = [later - sooner for each in results for sooner, later in itertools.pairwise(each.times)]
     return statistics.median(result.ttft or 0 for result in results), statistics.median(between)
 
 
-def told(results: Sequence[Result], objective: float, seconds: float) -> dict[str, Any]:
+def told(results: Sequence[Record], objective: float, seconds: float) -> dict[str, Any]:
     """The figures of one run."""
     ttfts = [result.ttft for result in results if result.ttft is not None]
     codes: dict[str, int] = {}
     for result in results:
         if result.code:
             codes[result.code] = codes.get(result.code, 0) + 1
-    refused = [result.total for result in results if result.status not in (0, 200)]
+    refused = [result.e2e for result in results if result.status not in (0, 200)]
     return {
         "offered": len(results),
-        "goodput": round(sum(result.met(objective) for result in results) / seconds, 2),
+        "goodput": round(sum(met(result, objective) for result in results) / seconds, 2),
         "ttft_p50": round(quantile(ttfts, 0.5), 3),
         "ttft_p99": round(quantile(ttfts, 0.99), 3),
         "refused": codes,
@@ -125,7 +136,7 @@ def knee(url: str, objective: float) -> tuple[float, float]:
     part, missed = 1.0, 0
     while rate < 200 and missed < 2:
         results = run(url, steady(rate, 10, int(rate * 100)))
-        met = sum(result.met(objective) for result in results) / len(results)
+        met = sum(met(result, objective) for result in results) / len(results)
         show(f"  at {rate:.1f}/s", {"met": round(met, 3), **told(results, objective, 10)})
         # Once may be the machine's doing.
         best, part, missed = (rate, met, 0) if met >= 0.95 else (best, part, missed + 1)
@@ -147,7 +158,7 @@ def goodput(seconds: float = 60.0) -> dict[str, Any]:
         at_knee = run(ready.url, steady(rate, seconds / 2, 2))
         figures = {"knee": told(at_knee, objective, seconds / 2)}
         show(f"at the knee, {rate:.1f}/s", figures["knee"])
-        running = rate * statistics.mean(result.total for result in at_knee if result.finished)
+        running = rate * statistics.mean(result.e2e for result in at_knee if result.finished)
         shots = steady(2 * rate, seconds, 3)
         figures["ours"] = told(run(ready.url, shots), objective, seconds)
         show("twice the knee, ours", figures["ours"])
@@ -181,12 +192,12 @@ def tenants_file(weights: dict[str, float]) -> str:
 def capacity(url: str) -> float:
     """Requests a second that come out of an engine with too many coming in, once its limits have settled."""
     results = run(url, steady(40, 20, 77, tenant="quiet0"))
-    ends = sorted(result.shot.at + result.total for result in results if result.finished)
+    ends = sorted(result.at + result.e2e for result in results if result.finished)
     return sum(10 <= end <= 20 for end in ends) / 10
 
 
-def ttft(results: Sequence[Result], part: float, *labels: str) -> float:
-    return quantile([each.ttft for each in results if each.ttft is not None and each.shot.label in labels], part)
+def ttft(results: Sequence[Record], part: float, *labels: str) -> float:
+    return quantile([each.ttft for each in results if each.ttft is not None and each.tenant in labels], part)
 
 
 def flood(seconds: float = 40.0) -> dict[str, Any]:
@@ -205,7 +216,7 @@ def flood(seconds: float = 40.0) -> dict[str, Any]:
         both = run(ready.url, [*calm, *steady(2 * most, seconds, 50, tenant="flood")])
         figures: dict[str, Any] = {"capacity": round(most, 1), "itl_objective": round(3 * itl, 4)}
         for name, results in (("without", alone), ("with", both)):
-            mine = [each for each in results if each.shot.label in quiet]
+            mine = [each for each in results if each.tenant in quiet]
             figures[name] = {
                 "quiet_ttft_p50": round(ttft(results, 0.5, *quiet), 4),
                 "quiet_ttft_p99": round(ttft(results, 0.99, *quiet), 4),
@@ -220,7 +231,7 @@ def flood(seconds: float = 40.0) -> dict[str, Any]:
         # From when all have something waiting, and what came before that is served, until the last arrival.
         tokens = dict.fromkeys(weights, 0)
         for each in greedy:
-            tokens[each.shot.label] += sum(10 <= each.shot.at + at <= 30 for at in each.chunks[1:])
+            tokens[each.tenant] += sum(10 <= each.at + at <= 30 for at in each.times)
         whole = sum(tokens.values())
         figures["shares over weights"] = {
             name: round(tokens[name] / whole / (weight / sum(weights.values())), 3) for name, weight in weights.items()
@@ -234,8 +245,7 @@ def long(seconds: float = 40.0) -> dict[str, Any]:
     words = _words_of_a_giant()
     short = steady(5, seconds, 20, label="short", tokens=32)
     giants = [
-        Shot(float(at), {**chat(at, tokens=8), "messages": [_long(words, at)]}, label="long")
-        for at in range(int(seconds))
+        Shot(float(at), {**chat(at, tokens=8), "messages": [_long(words, at)]}, "long") for at in range(int(seconds))
     ]
     for name, settings in {"ours": {}, "straight": {"ADMISSION__ENABLED": "false"}}.items():
         with daemon(**settings) as ready:
@@ -246,9 +256,9 @@ def long(seconds: float = 40.0) -> dict[str, Any]:
             "short_ttft_p50": [round(ttft(each, 0.5, "short"), 4) for each in (alone, both)],
             "short_ttft_p99": [round(ttft(each, 0.99, "short"), 4) for each in (alone, both)],
             "p99 ratio": round(ttft(both, 0.99, "short") / ttft(alone, 0.99, "short"), 2),
-            "short_served": sum(each.finished for each in both if each.shot.label == "short") / len(short),
-            "long_served": sum(each.finished for each in both if each.shot.label == "long"),
-            "long_codes": sorted({each.code for each in both if each.shot.label == "long"}),
+            "short_served": sum(each.finished for each in both if each.tenant == "short") / len(short),
+            "long_served": sum(each.finished for each in both if each.tenant == "long"),
+            "long_codes": sorted({each.code for each in both if each.tenant == "long"}),
         }
         show(name, figures[name])
     return figures
@@ -274,21 +284,19 @@ def retry(seconds: float = 5.0) -> dict[str, Any]:
     ) as ready:
         most = capacity(ready.url)
         results = run(ready.url, steady(10 * most, seconds, 30, tenant="all", retries=1))
-    refused = [each for each in results if len(each.statuses) > 1]
-    returned = [each.statuses[1] == 200 for each in refused]
+    refused = [each for each in results if len(each.tries) > 1]
+    returned = [each.tries[1].status == 200 for each in refused]
     at_once = steady(10 * most, seconds, 31, tenant="all")
     with daemon(ADMISSION__CLASSES__STANDARD__TTFT_SECONDS=1.0, TENANTS__FILE=tenants_file({"all": 1.0})) as ready:
         run(ready.url, steady(5, 5, 1, tenant="all"))
         plain = run(ready.url, at_once)
-    rejected = [each.total for each in plain if each.code in ("deadline_unreachable", "overloaded")]
+    rejected = [each.e2e for each in plain if each.code in ("deadline_unreachable", "overloaded")]
     return {
         "capacity": round(most, 1),
         "offered": len(results),
         "refused at first": len(refused),
         "of those let in when they came back": round(sum(returned) / max(1, len(returned)), 3),
-        "seconds told, p50 and p99": [
-            round(quantile([each.total for each in refused], part), 1) for part in (0.5, 0.99)
-        ],
+        "seconds told, p50 and p99": [round(quantile([each.e2e for each in refused], part), 1) for part in (0.5, 0.99)],
         "refusal_ms p50, p99, most": [round(1000 * quantile(rejected, part), 1) for part in (0.5, 0.99, 1.0)],
         "sender_lag_ms_p99": round(1000 * quantile([each.lag for each in plain], 0.99), 1),
     }

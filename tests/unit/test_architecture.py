@@ -162,3 +162,32 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 )
 def test_a_breach_is_seen(relative: str, source: str) -> None:
     assert violations(ROOT / relative, source)
+
+
+LOADTEST = ROOT.parent / "loadtest"
+
+
+def ties(relative: str, source: str) -> list[str]:
+    """What ties the load generator to the daemon. It measures any server, so only its simulator may know ours."""
+    apart = not relative.startswith("simulation/")
+    return [
+        name
+        for name in sorted(imported(source))
+        if apart and (name.split(".")[0] in {"server", "tests", *ENGINE_LIBRARIES} or name.startswith("loadtest.simul"))
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(LOADTEST.rglob("*.py")), ids=lambda path: path.relative_to(LOADTEST).as_posix())
+def test_the_load_generator_knows_nothing_of_the_daemon(path: Path) -> None:
+    assert ties(path.relative_to(LOADTEST).as_posix(), path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_daemon_knows_nothing_of_the_load_generator(path: Path) -> None:
+    assert not [name for name in imported(path.read_text(encoding="utf-8")) if name.split(".")[0] == "loadtest"]
+
+
+@pytest.mark.parametrize("line", ["import server.settings", "from loadtest.simulation import report", "import vllm"])
+def test_a_tie_is_seen(line: str) -> None:
+    assert ties("new.py", line)
+    assert not ties("simulation/new.py", line)
