@@ -44,6 +44,9 @@ bench-parser: install ## Cost per token of the output parser, beside vLLM's
 bench-frontend: install ## CPU per token beside vLLM's own servers, stalls, memory and what one core carries (half an hour)
 	@$(BIN)/python -m tests.bench.frontend $(ARGS)
 
+loadtest: install ## Find what a daemon can do and put three kinds of load on it; reports go to results/
+	@$(BIN)/python scripts/loadtest.py $(ARGS)
+
 bench-load: install ## Admission under open-loop load on the real engine, beside the same load without it
 	@$(BIN)/python -m tests.bench.admission_engine $(ARGS)
 

@@ -52,6 +52,12 @@ class Progress:
             # A process says each once; what was shown must not be shown again with its next silence.
             each.ttfts, each.lags = [], []
         pieces = sum(each.pieces for each in counters)
+        if seconds < self._pieces_at:
+            # Another run began.
+            self._pieces = 0
+            self._pieces_at = self._rate = 0.0
+            self._ttfts.clear()
+            self._lags.clear()
         if seconds - self._pieces_at >= 1.0:
             self._rate = (pieces - self._pieces) / (seconds - self._pieces_at)
             self._pieces, self._pieces_at = pieces, seconds

@@ -59,6 +59,9 @@ def main(job: Job, pipe: Connection) -> None:
     """Runs a job. Says Ready, waits for the start (`time.monotonic`), says Counters twice a second, then Part."""
     try:
         _run(job, pipe)
+    except BrokenPipeError:
+        # Whoever wanted to know has gone.
+        return
     except (ValueError, OSError) as error:
         pipe.send(Failed(str(error) if isinstance(error, ValueError) else type(error).__name__))
 
