@@ -163,14 +163,21 @@ def synthetic_command(
     ttft: Annotated[float, typer.Option(help="Median seconds to the first token.")] = 0.1,
     sigma: Annotated[float, typer.Option(help="Of the logarithm of that.")] = 0.4,
     itl: Annotated[float, typer.Option(help="Seconds between tokens.")] = 0.01,
-    running: Annotated[int | None, typer.Option(help="Refuse beyond so many.")] = None,
+    running: Annotated[int | None, typer.Option(help="Refuse beyond so many ...")] = None,
+    retry_after: Annotated[float, typer.Option(help="... and tell to come back after so many seconds.")] = 1.0,
     stall_at: Annotated[float | None, typer.Option(help="Stop so long after the first request ...")] = None,
     stall_seconds: Annotated[float, typer.Option(help="... for so long.")] = 0.0,
     log: Annotated[Path | None, typer.Option(help="What was served, as JSON lines, at the end.")] = None,
 ) -> None:
     """Serves answers whose times are known, to see what this machine's load generator can do."""
     behaviour = synthetic.Behaviour(
-        ttft=ttft, sigma=sigma, itl=itl, running=running, stall_at=stall_at, stall_seconds=stall_seconds
+        ttft=ttft,
+        sigma=sigma,
+        itl=itl,
+        running=running,
+        retry_after=retry_after,
+        stall_at=stall_at,
+        stall_seconds=stall_seconds,
     )
     synthetic.serve(behaviour, port, log)
 
