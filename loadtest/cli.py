@@ -16,6 +16,7 @@ from rich.console import Console
 from loadtest import results, scenario_files, synthetic
 from loadtest.compare import compare as compared
 from loadtest.compare import table
+from loadtest.limit import SHAPES, Point, limit
 from loadtest.progress import Progress
 from loadtest.report.html import page
 from loadtest.run import Server, run, setting
@@ -155,6 +156,30 @@ def scenarios_command() -> None:
     """Lists the scenarios of this package."""
     for name in scenario_files.names():
         typer.echo(f"{name:24s} {scenario_files.load(name).description}")
+
+
+@app.command("limit")
+def limit_command(
+    seconds: Annotated[float, typer.Option(min=1, help="Of each rate.")] = 4.0,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Sending processes; by default by rate.")] = None,
+) -> None:
+    """Finds how much load this machine can make, beside a server that computes nothing and shares the machine.
+
+    Rates grow until the generator calls its own runs invalid three times in a row.
+    """
+    with _told():
+        for shape in SHAPES:
+            typer.echo(shape.name)
+            best = limit(shape, seconds, workers, lambda _, point: typer.echo(f"  {_carried(point)}", err=True))
+            typer.echo(f"  carried: {_carried(best)}" if best else "  not even the first rate was carried")
+
+
+def _carried(point: Point) -> str:
+    return (
+        f"{point.rate:,.0f} requests/s, {point.tokens:,.0f} tokens/s; late by (p99) {1000 * point.lag_p99:.1f} ms "
+        f"sending, {1000 * point.loop_lag_p99:.1f} ms reading; cores: {point.sender_cpu:.2f} of {point.workers} "
+        f"sender(s), {point.server_cpu:.2f} of the server{f' - {point.limit}' if point.limit else ''}"
+    )
 
 
 @app.command("synthetic")

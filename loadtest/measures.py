@@ -10,7 +10,7 @@ from typing import Any
 from loadtest.histogram import Histogram
 from loadtest.record import REFUSALS, Record
 from loadtest.scenario_schema import Objective, Scenario
-from loadtest.statistics import jain, quantile_of_sorted
+from loadtest.statistics import jain, max_min, quantile_of_sorted
 
 MET, MISSED, LEFT_OUT = "met", "missed", "left out"
 PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
@@ -53,8 +53,14 @@ def gaps(records: Iterable[Record]) -> Histogram:
     return found
 
 
-def figures(records: Sequence[Record], verdicts: Sequence[str], start: float, end: float, itl: Histogram) -> Figures:
-    """Figures of requests that were meant to come between `start` and `end` (seconds from the start of the run)."""
+def figures(
+    records: Sequence[Record], verdicts: Sequence[str], everything: Sequence[Record], start: float, end: float,
+    itl: Histogram,
+) -> Figures:  # fmt: skip
+    """Figures of requests that were meant to come between `start` and `end` (seconds from the start of the run).
+
+    What the server made between the two is counted over `everything`, those that came earlier too.
+    """
     seconds = end - start
     met, left_out = verdicts.count(MET), verdicts.count(LEFT_OUT)
     refused = [each for each in records if each.refused]
@@ -70,7 +76,8 @@ def figures(records: Sequence[Record], verdicts: Sequence[str], start: float, en
         "offered_per_second": len(records) / seconds,
         "finished": finished,
         "finished_per_second": finished / seconds,
-        "throughput_per_second": sum(each.finished and start <= each.at + each.e2e < end for each in records) / seconds,
+        "throughput_per_second": sum(each.finished and start <= each.at + each.e2e < end for each in everything)
+        / seconds,
         "goodput_per_second": met / seconds,
         "attainment": met / judged if judged else float("nan"),
         "left_out": left_out,
@@ -85,7 +92,7 @@ def figures(records: Sequence[Record], verdicts: Sequence[str], start: float, en
         "tpot": quantiles(each.tpot for each in served if each.tpot is not None),
         "e2e": quantiles(each.e2e for each in served if each.finished),
         "retry_after": retry_after(records),
-        "tokens_per_second": tokens_per_second(records, start, end),
+        "tokens_per_second": tokens_per_second(everything, start, end),
         "cached_share": cached / prompt if prompt else float("nan"),
         "tokens_counted_by": "pieces" if any(each.counted for each in records) else "usage",
     }
@@ -142,24 +149,50 @@ def tokens_per_second(records: Sequence[Record], start: float, end: float) -> di
 
 
 def fairness(scenario: Scenario, records: Sequence[Record], tenants: dict[str, Figures]) -> Figures:
-    """Jain's index over the tokens that each tenant was served for its weight, while all of them came.
+    """Who was served how much, while all tenants came, and the worst that a well-behaved one had of it.
 
-    A token of a prompt counts once, of an answer twice, as in VTC (Sheng et al., OSDI'24).
+    A token of a prompt counts once, of an answer twice, as in VTC (Sheng et al., OSDI'24). `jain` is Jain's index over
+    tokens for each tenant's weight. A tenant that asks for little lowers it though nobody wrongs it; `jain_of_shares` is
+    therefore the index over tokens for what a max-min fair server would have given the tenant of all that was served.
     """
     start = max([scenario.warmup, *(each.arrivals.start for each in scenario.tenants)])
     end = min([scenario.duration, *(each.arrivals.end or scenario.duration for each in scenario.tenants)])
     service: dict[str, float] = {}
+    demand: dict[str, float] = {}
     for tenant in scenario.tenants if end > start else ():
-        rates = tokens_per_second([each for each in records if each.tenant == tenant.name], start, end)
-        service[tenant.name] = rates["prompt"] - rates["cached"] + 2 * rates["output"]
-    weighed = [service[each.name] / each.weight for each in scenario.tenants if each.name in service]
+        mine = [each for each in records if each.tenant == tenant.name]
+        service[tenant.name] = _service(mine, start, end)
+        demand[tenant.name] = max(service[tenant.name], _demand(mine, records, start, end))
+    weights = [each.weight for each in scenario.tenants if each.name in service]
+    weighed = [each / weight for each, weight in zip(service.values(), weights, strict=True)]
+    fair = max_min(sum(service.values()), list(demand.values()), weights)
+    of_shares = [each / share for each, share in zip(service.values(), fair, strict=True) if share > 0]
     good = {each.name: tenants[each.name] for each in scenario.tenants if each.well_behaved and each.name in tenants}
     tails = {name: each["ttft"]["p99"] for name, each in good.items() if each["ttft"]}
     worst = max(tails, key=lambda name: tails[name], default=None)
     return {
         "jain": jain(weighed) if len(weighed) > 1 else None,
+        "jain_of_shares": jain(of_shares) if len(weighed) > 1 else None,
         "service_per_second": service,
+        "demand_per_second": demand,
         "worst_well_behaved": worst,
         "worst_well_behaved_ttft_p99": tails.get(worst) if worst else None,
         "least_attainment": min((each["attainment"] for each in good.values()), default=None),
     }
+
+
+def _service(records: Sequence[Record], start: float, end: float) -> float:
+    rates = tokens_per_second(records, start, end)
+    return rates["prompt"] - rates["cached"] + 2 * rates["output"]
+
+
+def _demand(mine: Sequence[Record], everyone: Sequence[Record], start: float, end: float) -> float:
+    """Service a second that a tenant asked for: its requests, each as large as those of its that were served.
+
+    Where none was, as large as everybody's.
+    """
+    served = [each for each in mine if each.finished] or [each for each in everyone if each.finished]
+    if not served:
+        return 0.0
+    size = sum(each.prompt_tokens - each.cached_tokens + 2 * each.completion_tokens for each in served) / len(served)
+    return size * sum(start <= each.at < end for each in mine) / (end - start)

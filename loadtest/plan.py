@@ -1,4 +1,4 @@
-"""All requests of a scenario, the same for the same seed however many processes send them."""
+"""All requests of a scenario, the same for the same seed and nonce however many processes send them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ from loadtest.scenario_schema import (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a plan needs to know of the server. `keys` are API keys by tenant."""
+    """What a plan needs to know of the server. `keys` are API keys by tenant.
+
+    `nonce` is the run's own: it changes the words of all prompts, but neither their lengths nor their times, so that a
+    server does not know a run's prompts from the run before.
+    """
 
     model: str
     pace: Pace = field(default_factory=Pace)
     capacity: float | None = None
+    nonce: str = ""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -89,20 +94,23 @@ class _Writer:
         self._pace = setting.pace
         self._prefixes: list[str] = []
         if shared := tenant.shared_prefix:
-            rng = random.Random(f"{self._seed}/prefixes")
-            for number in range(shared.prefixes):
-                words = self._pace.inner_words(shared.tokens.draw(rng))
-                self._prefixes.append(f"{tenant.name} {number} {prompts.text(rng, words)}")
+            rng, words = random.Random(f"{self._seed}/prefixes"), self._words("prefixes")
+            for _ in range(shared.prefixes):
+                self._prefixes.append(prompts.text(words, self._pace.inner_words(shared.tokens.draw(rng))))
         self._said: list[traces.Conversation] = []
         if tenant.sharegpt is not None:
             sample = traces.SAMPLES / "sharegpt.json"
             self._said = traces.sharegpt(sample if tenant.sharegpt == "sample" else tenant.sharegpt)
 
+    def _words(self, what: object) -> random.Random:
+        """For what is said; all that is measured is drawn from another one."""
+        return random.Random(f"{self._seed}/{self._setting.nonce}/{what}")
+
     def shot(self, order: int, number: int, at: float, row: traces.Row | None) -> Shot:
         """The tenant's `number`-th request."""
-        tenant, rng = self._tenant, random.Random(f"{self._seed}/{number}")
-        text, tokens = self._text(rng, number, row)
-        body = self._body(rng, text, tokens)
+        tenant, rng, words = self._tenant, random.Random(f"{self._seed}/{number}"), self._words(number)
+        text, tokens = self._text(rng, words, row)
+        body = self._body(rng, words, text, tokens)
         cancels = tenant.cancels
         return Shot(
             at=at,
@@ -113,7 +121,7 @@ class _Writer:
             retries=tenant.retries,
             cancel_after=cancels.after.draw(rng) if cancels and rng.random() < cancels.share else None,
             deadline=tenant.deadline,
-            turns=tuple(self._turns(rng)),
+            turns=tuple(self._turns(rng, words)),
         )
 
     def _headers(self, name: str) -> dict[str, str]:
@@ -125,7 +133,7 @@ class _Writer:
             headers[tenant.deadline_header] = str(round(tenant.deadline * 1000))
         return headers
 
-    def _text(self, rng: random.Random, number: int, row: traces.Row | None) -> tuple[str, int]:
+    def _text(self, rng: random.Random, words: random.Random, row: traces.Row | None) -> tuple[str, int]:
         """What is asked, and how many tokens may answer it."""
         tenant, pace = self._tenant, self._pace
         if row is not None and isinstance(tenant.arrivals, Trace):
@@ -133,17 +141,16 @@ class _Writer:
             tokens = max(1, round(row.output * scale))
             size = traces.MOONCAKE_BLOCK
             whole = row.blocks[: row.prompt // size]
-            parts = [prompts.block(each, pace.inner_words(size * scale)) for each in whole]
+            parts = [prompts.block(self._setting.nonce, each, pace.inner_words(size * scale)) for each in whole]
             rest = row.prompt * scale - len(whole) * size * scale
-            return " ".join([*parts, f"{number}", prompts.text(rng, pace.words(rest))]), tokens
+            return " ".join([*parts, prompts.text(words, pace.words(rest))]), tokens
         if self._said:
             said = rng.choice(self._said)
             return said.prompt, max(1, round(said.answer_words * pace.tokens_per_word))
-        # The number comes first, so that no cache knows two prompts by their beginning.
-        asked = prompts.text(rng, pace.words(tenant.prompt.draw(rng)))
-        return f"{number} {asked}", max(1, round(tenant.output.draw(rng)))
+        asked = prompts.text(words, pace.words(tenant.prompt.draw(rng)))
+        return asked, max(1, round(tenant.output.draw(rng)))
 
-    def _body(self, rng: random.Random, text: str, tokens: int) -> dict[str, Any]:
+    def _body(self, rng: random.Random, words: random.Random, text: str, tokens: int) -> dict[str, Any]:
         tenant = self._tenant
         content: Any = text
         body: dict[str, Any] = {"model": self._setting.model, "messages": []}
@@ -154,7 +161,7 @@ class _Writer:
             body["tools"] = [prompts.TOOL]
             content = f"{text} What is the weather in {rng.choice(prompts.CITIES)}?"
         if tenant.image_share and rng.random() < tenant.image_share:
-            picture = {"type": "image_url", "image_url": {"url": prompts.image(rng, tenant.image_pixels)}}
+            picture = {"type": "image_url", "image_url": {"url": prompts.image(words, tenant.image_pixels)}}
             content = [{"type": "text", "text": content}, picture]
         body["messages"].append({"role": "user", "content": content})
         body |= {"max_tokens": tokens, "stream": True, "stream_options": {"include_usage": True}}
@@ -164,10 +171,10 @@ class _Writer:
             body["service_tier"] = tenant.service_tier
         return body | tenant.body
 
-    def _turns(self, rng: random.Random) -> Iterable[Turn]:
+    def _turns(self, rng: random.Random, words: random.Random) -> Iterable[Turn]:
         conversation = self._tenant.conversation
         if conversation is None:
             return
         for _ in range(round(conversation.turns.draw(rng)) - 1):
-            said = prompts.text(rng, max(1, self._pace.inner_words(conversation.grows.draw(rng))))
+            said = prompts.text(words, max(1, self._pace.inner_words(conversation.grows.draw(rng))))
             yield Turn(said, conversation.pause.draw(rng), max(1, round(self._tenant.output.draw(rng))))

@@ -1,4 +1,8 @@
-"""Prompts of a wanted length, with nothing in common but what they are meant to share."""
+"""Prompts of a wanted length, with nothing in common but what they are meant to share.
+
+A word is one of some fifty, so that the first twenty of two prompts are as good as never the same, and no server finds
+one's blocks in its cache for another.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +53,9 @@ def text(rng: random.Random, words: int) -> str:
     return " ".join(rng.choices(WORDS, k=words))
 
 
-def block(number: int, words: int) -> str:
-    """The words of a recorded block: the same for the same number."""
-    return text(random.Random(f"block/{number}"), words)
+def block(nonce: str, number: int, words: int) -> str:
+    """The words of a recorded block: the same for the same number, in one run."""
+    return text(random.Random(f"{nonce}/block/{number}"), words)
 
 
 def image(rng: random.Random, pixels: int) -> str:

@@ -44,9 +44,12 @@ def result(run: Run, server: Server) -> Result:
         mine = [(record, judged) for record, judged in counted if record.tenant == tenant.name]
         records, judged = [each for each, _ in mine], [each for _, each in mine]
         itl[tenant.name] = gaps(records)
-        by_tenant[tenant.name] = figures(records, judged, scenario.warmup, scenario.duration, itl[tenant.name])
+        everything = [each for each in run.records if each.tenant == tenant.name]
+        by_tenant[tenant.name] = figures(
+            records, judged, everything, scenario.warmup, scenario.duration, itl[tenant.name]
+        )
     records, judged = [each for each, _ in counted], [each for _, each in counted]
-    whole = figures(records, judged, scenario.warmup, scenario.duration, Histogram().merge(itl.values()))
+    whole = figures(records, judged, run.records, scenario.warmup, scenario.duration, Histogram().merge(itl.values()))
     found: Result = {
         "format": FORMAT,
         "tool": {"name": "qwend-loadtest", "version": version(), "python": platform.python_version()},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +23,9 @@ from loadtest.strict import Misfit
 from loadtest.watcher import Seen, Watcher
 from loadtest.worker import Failed, Job, Part, Ready
 
-# One process sends some thousand requests a second; see docs/loadtest.md.
-_RATE_OF_ONE = 1000.0
+# What one process is given at most, a part of what it can do; `qwend-loadtest limit` finds that.
+_REQUESTS_OF_ONE = 1000.0
+_TOKENS_OF_ONE = 20_000.0
 Shown = Callable[[float, list[Counters]], None]
 
 
@@ -69,13 +72,17 @@ async def setting(server: Server, scenario: Scenario, capacity: float | None, *,
     """What the plan needs to know, asked of the server. Raises Misfit."""
     model = scenario.model or await calibration.first_model(server.target, server.headers)
     counted = await calibration.pace(server.target, model, server.headers) if calibrate else Pace()
-    return Setting(model, counted, capacity, server.keys)
+    return Setting(model, counted, capacity, secrets.token_hex(4), keys=server.keys)
 
 
 def workers_for(scenario: Scenario, capacity: float | None) -> int:
-    """As many processes as the rate needs, at most one for each core."""
-    count = sum(1 for tenant in scenario.tenants for _ in moments(tenant, scenario.seed, scenario.duration, capacity))
-    return max(1, min(os.cpu_count() or 1, -int(-count / scenario.duration // _RATE_OF_ONE)))
+    """As many processes as the rates of requests and of tokens need, at most one for each core."""
+    needed = 0.0
+    for tenant in scenario.tenants:
+        for _, row in moments(tenant, scenario.seed, scenario.duration, capacity):
+            tokens = tenant.output.typical if row is None else row.output
+            needed += 1 / _REQUESTS_OF_ONE + tokens / _TOKENS_OF_ONE
+    return max(1, min(os.cpu_count() or 1, math.ceil(needed / scenario.duration)))
 
 
 def run(

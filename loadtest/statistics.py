@@ -27,6 +27,25 @@ def jain(values: Iterable[float]) -> float:
     return sum(numbers) ** 2 / (len(numbers) * squares) if squares else 1.0
 
 
+def max_min(total: float, demands: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """What each has of `total` where nobody can have more but from one who has less for its weight.
+
+    Nobody has more than its demand. Max-min fairness by filling (Bertsekas and Gallager, Data Networks, 6.5.2).
+    """
+    shares, left = [0.0] * len(demands), total
+    open_ = set(range(len(demands)))
+    while open_:
+        level = left / sum(weights[n] for n in open_)
+        satisfied = {n for n in open_ if demands[n] <= level * weights[n]}
+        for n in satisfied or open_:
+            shares[n] = min(demands[n], level * weights[n])
+        if not satisfied:
+            break
+        left -= sum(shares[n] for n in satisfied)
+        open_ -= satisfied
+    return shares
+
+
 def quantile_draw(values: Sequence[float], part: float) -> Draw:
     """Draws the quantile as resampling `values` with replacement would, without resampling.
 

@@ -32,7 +32,7 @@ def summary(found: Result) -> str:
         lines.append(f"errors: {_counts(figures['errors'])}")
     fair = found["fairness"]
     if fair["jain"] is not None:
-        lines.append(f"Jain's index {fair['jain']:.3f}")
+        lines.append(f"Jain's index {fair['jain']:.3f} over tokens, {fair['jain_of_shares']:.3f} over fair shares")
     if fair["worst_well_behaved"] and len(found["tenants"]) > 1:
         lines.append(
             f"worst p99 TTFT of a well-behaved tenant {fair['worst_well_behaved_ttft_p99']:.3f} s "

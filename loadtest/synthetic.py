@@ -219,6 +219,8 @@ class _Protocol(asyncio.Protocol):
             self._write(_plain(orjson.dumps({"object": "list", "data": [{"id": "synthetic", "object": "model"}]})))
         elif self._url.startswith(b"/v1/chat/completions"):
             self._server.take(self._name, orjson.loads(body), self._write)
+        elif self._url == b"/metrics":
+            self._write(_plain(b"process_cpu_seconds_total %.3f\n" % time.process_time()))
         else:
             self._write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
 

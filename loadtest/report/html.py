@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from loadtest.compare import counted
 from loadtest.histogram import Histogram
 from loadtest.report.svg import Axis, Series, chart
 from loadtest.results import Result
@@ -58,8 +59,8 @@ def page(found: Result) -> str:
         _timeline(found["timeline"]),
         "<h2>The sender</h2>",
         _sender(found["validity"]),
-        "<h2>Scenario</h2>",
-        f"<pre>{escape(yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True))}</pre></body></html>",
+        f"<h2>Scenario</h2><details><summary>{name}.yaml, as it was run</summary>",
+        f"<pre>{escape(yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True))}</pre></details></body></html>",
     ]
     return "".join(parts)
 
@@ -110,7 +111,7 @@ def _tiles(found: Result) -> str:
         ("reasoning tokens/s", _number(tokens["reasoning"])),
         ("prompt tokens/s", _number(tokens["prompt"])),
         ("prompt tokens cached", _percent(figures["cached_share"])),
-        ("Jain's index", _number(fair["jain"])),
+        ("Jain's index of tokens / of fair shares", f"{_number(fair['jain'])} / {_number(fair['jain_of_shares'])}"),
     ]
     return f'<div class="tiles">{"".join(f"<div><b>{value}</b>{label}</div>" for label, value in tiles)}</div>'
 
@@ -135,7 +136,7 @@ def _sweep(sweep: dict[str, Any]) -> str:
             _number(each["rate"]), _number(each["offered"]), _number(each["throughput"]), _number(each["goodput"]),
             _percent(each["attainment"]), _percent(each["refused_share"]), _number(each["ttft_p50"]),
             _number(each["ttft_p99"]), _number(each["itl_p99"]), _number(each["output_tokens"]),
-            "" if each["valid"] else "sender too slow",
+            "" if each["valid"] else "not valid",
         ]
         for each in points
     ]  # fmt: skip
@@ -180,7 +181,7 @@ def _cumulative(values: list[float]) -> list[tuple[float, float]]:
 
 
 def _distributions(found: Result) -> str:
-    requests = found["requests"]
+    requests = counted(found, None)
     pictures = []
     for column, title in (("ttft", "Time to the first token"), ("e2e", "End to end")):
         series = []
@@ -219,7 +220,10 @@ def _tenants(found: Result) -> str:
     fair = found["fairness"]
     told = ""
     if fair["jain"] is not None:
-        told = f"Jain's index over tokens for weight: {_number(fair['jain'])}. "
+        told = (
+            f"Jain's index over tokens for weight: {_number(fair['jain'])}; over tokens for what a max-min fair server "
+            f"would have given each, who may ask for less than its share: {_number(fair['jain_of_shares'])}. "
+        )
     if fair["worst_well_behaved"]:
         told += (
             f"Worst p99 TTFT of a well-behaved tenant: {_number(fair['worst_well_behaved_ttft_p99'])} s "

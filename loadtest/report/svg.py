@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 COLOURS = ("#1b6ca8", "#c0392b", "#e0a030", "#2e8b57", "#7d3c98", "#16a2a2", "#5d6d7e", "#d35487", "#7f6000", "#222222")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 26, 40
+_LEFT, _RIGHT, _BOTTOM = 62, 12, 40
+# Of a letter of the legend, about; names are set in rows between the title and the picture.
+_LETTER, _ROW = 6.2, 15
 _MOST_POINTS = 400
 Point = tuple[float, float]
 
@@ -43,6 +45,8 @@ class _Scale:
             if self.most - self.least < 0.1:
                 self.least, self.most = self.least - 0.1, self.most + 0.1
         else:
+            # Some room above, but not beyond a bound.
+            most = most if axis.top or most <= 0 else 1.04 * most
             self.least, self.most = min(0.0, least), most if most > 0 else 1.0
 
     def __call__(self, value: float) -> float:
@@ -65,7 +69,7 @@ def _round_steps(least: float, most: float) -> list[float]:
     return [step * n for n in range(math.ceil(least / step - 1e-9), math.floor(most / step + 1e-9) + 1)]
 
 
-def chart(title: str, series: Sequence[Series], x: Axis, y: Axis, *, width: int = 560, height: int = 290) -> str:
+def chart(title: str, series: Sequence[Series], x: Axis, y: Axis, *, width: int = 560, height: int = 300) -> str:
     """A picture of the series; a note where there is nothing to draw."""
     drawn = [
         (colour, each, kept)
@@ -78,11 +82,13 @@ def chart(title: str, series: Sequence[Series], x: Axis, y: Axis, *, width: int 
         note = f'<text x="{width / 2}" y="{height / 2}" text-anchor="middle" fill="#888">nothing to show</text>'
         return f"{opening}{note}</svg>"
     across = _Scale(x, [p[0] for _, _, kept in drawn for p in kept], _LEFT, width - _RIGHT)
-    up = _Scale(y, [p[1] for _, _, kept in drawn for p in kept], height - _BOTTOM, _TOP)
-    parts = [opening]
+    legend, end = _legend([(colour, each) for colour, each, _ in drawn], width)
+    top = end + 10
+    up = _Scale(y, [p[1] for _, _, kept in drawn for p in kept], height - _BOTTOM, top)
+    parts = [opening, *legend]
     for tick in across.ticks():
         at = across(tick)
-        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}" stroke="#e4e4e4"/>')
+        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{height - _BOTTOM}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{at:.1f}" y="{height - _BOTTOM + 14}" text-anchor="middle">{tick:.6g}</text>')
     for tick in up.ticks():
         at = up(tick)
@@ -93,7 +99,6 @@ def chart(title: str, series: Sequence[Series], x: Axis, y: Axis, *, width: int 
     parts.append(f'<text x="13" y="{height / 2}" text-anchor="middle" {turned}>{html.escape(y.label)}</text>')
     for colour, each, kept in drawn:
         parts.append(_line(colour, each, [(across(px), up(py)) for px, py in kept]))
-    parts += _legend([(colour, each) for colour, each, _ in drawn], width)
     return "".join(parts) + "</svg>"
 
 
@@ -108,17 +113,18 @@ def _line(colour: str, series: Series, at: list[Point]) -> str:
     return found
 
 
-def _legend(named: list[tuple[str, Series]], width: int) -> list[str]:
-    parts = []
-    for place, (colour, each) in enumerate(named):
-        y = _TOP + 12 + 14 * place
-        text = html.escape(each.name[:34])
-        parts.append(f'<rect x="{width - _RIGHT - 12}" y="{y - 8}" width="9" height="9" fill="{colour}"/>')
-        parts.append(
-            f'<text x="{width - _RIGHT - 16}" y="{y}" text-anchor="end" stroke="#fff" stroke-width="3" '
-            f'paint-order="stroke">{text}</text>'
-        )
-    return parts
+def _legend(named: list[tuple[str, Series]], width: int) -> tuple[list[str], int]:
+    """Names beside their colours, in rows below the title; and where the last row ends."""
+    parts, x, y = [], _LEFT, 15 + _ROW
+    for colour, each in named:
+        name = each.name[:40]
+        wide = round(16 + _LETTER * len(name))
+        if x > _LEFT and x + wide > width - _RIGHT:
+            x, y = _LEFT, y + _ROW
+        parts.append(f'<rect x="{x}" y="{y - 8}" width="9" height="9" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 13}" y="{y}">{html.escape(name)}</text>')
+        x += wide + 8
+    return parts, y
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

@@ -25,8 +25,8 @@ def scenario(seed: int = 1, duration: float = 60, **tenant: Any) -> Scenario:
     return parsed(Scenario, {"name": "s", "duration": duration, "seed": seed, "tenants": [one]}, "s")
 
 
-def planned(pace: Pace | None = None, keys: dict[str, str] | None = None, **tenant: Any) -> list[Shot]:
-    return plan(scenario(**tenant), Setting("m", pace or Pace(), None, keys or {}))
+def planned(pace: Pace | None = None, keys: dict[str, str] | None = None, nonce: str = "", **tenant: Any) -> list[Shot]:
+    return plan(scenario(**tenant), Setting("m", pace or Pace(), None, nonce, keys or {}))
 
 
 def asked(shot: Shot) -> str:
@@ -38,6 +38,23 @@ def test_the_seed_makes_the_plan() -> None:
     assert planned() == planned()
     assert [each.at for each in planned()] != [each.at for each in planned(seed=2)]
     assert len(planned()) == pytest.approx(600, rel=0.15)
+
+
+def test_another_run_asks_as_much_in_other_words() -> None:
+    length = {"distribution": "uniform", "least": 16, "most": 60}
+    values = {"prompt": length, "shared_prefix": {"share": 0.5, "tokens": length}, "conversation": {"turns": 2}}
+    one, two = (planned(nonce=nonce, **values) for nonce in "ab")
+    assert [(each.at, each.body["max_tokens"]) for each in one] == [(each.at, each.body["max_tokens"]) for each in two]
+
+    def said(shots: list[Shot]) -> list[str]:
+        return [text["content"] for each in shots for text in each.body["messages"]] + [
+            turn.text for each in shots for turn in each.turns
+        ]
+
+    assert [len(each.split()) for each in said(one)] == [len(each.split()) for each in said(two)]
+    # Nor does a server find the first block of one in its cache, be it as small as 16 tokens.
+    beginnings = [{" ".join(each.split()[:16]) for each in said(shots)} for shots in (one, two)]
+    assert not beginnings[0] & beginnings[1]
 
 
 def test_however_many_processes_the_requests_are_the_same() -> None:
@@ -56,9 +73,8 @@ def test_a_request_needs_nothing_but_openais_fields() -> None:
 
 def test_prompts_are_as_long_as_the_server_counts_them() -> None:
     shots = planned(Pace(1.5, 20), prompt=320)
-    # A number in front, so that no two begin alike.
-    assert {len(asked(each).split()) for each in shots} == {201}
-    assert len({asked(each).split()[0] for each in shots}) == len(shots)
+    assert {len(asked(each).split()) for each in shots} == {200}
+    assert len({" ".join(asked(each).split()[:16]) for each in shots}) == len(shots), "no two begin alike"
 
 
 def shares() -> list[tuple[dict[str, Any], Callable[[Shot], bool]]]:
@@ -82,7 +98,7 @@ def test_a_share_is_of_a_few_prefixes() -> None:
     shots = planned(shared_prefix={"share": 1, "tokens": 50, "prefixes": 3})
     said = {each.body["messages"][0]["content"] for each in shots}
     assert len(said) == 3
-    assert all(len(each.split()) == 52 for each in said)
+    assert all(len(each.split()) == 50 for each in said)
 
 
 def test_conversations_have_their_turns() -> None:
@@ -131,7 +147,7 @@ def test_an_azure_trace_is_replayed(tmp_path: Path) -> None:
     shots = planned(arrivals={"process": "trace", "format": "azure", "path": str(path), "speed": 2, "scale": 0.5})
     assert [each.at for each in shots] == [0, 2], "the third comes after the end"
     assert [each.body["max_tokens"] for each in shots] == [22, 1]
-    assert [len(asked(each).split()) for each in shots] == [188, 51]
+    assert [len(asked(each).split()) for each in shots] == [187, 50]
 
 
 def test_a_mooncake_trace_shares_its_blocks(tmp_path: Path) -> None:
@@ -146,9 +162,11 @@ def test_a_mooncake_trace_shares_its_blocks(tmp_path: Path) -> None:
     one, two, three = (asked(each).split() for each in shots)
     assert [each.at for each in shots] == [0, 1.5, 3]
     assert one[:1024] == two[:1024]
-    assert one[1024:] != two[1024:1101]
+    assert one[1024:] != two[1024:1100]
     assert one[:512] != three[:512]
-    assert [len(each) for each in (one, two, three)] == [1101, 1201, 601]
+    again = planned(nonce="b", arrivals={"process": "trace", "format": "mooncake", "path": str(path)})
+    assert one[:512] != asked(again[0]).split()[:512], "a server's cache does not know them from the run before"
+    assert [len(each) for each in (one, two, three)] == [1100, 1200, 600]
 
 
 def test_sharegpt_gives_questions_and_lengths(tmp_path: Path) -> None:
