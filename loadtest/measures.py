@@ -28,11 +28,21 @@ def verdict(record: Record, slo: Objective) -> str:
     if record.cancelled:
         waited = record.ttft if record.ttft is not None else record.e2e
         return MISSED if slo.ttft is not None and waited > slo.ttft else LEFT_OUT
-    limits = ((record.ttft, slo.ttft), (record.tpot, slo.tpot), (record.e2e, slo.e2e))
-    late = any(limit is not None and value is not None and value > limit for value, limit in limits)
+    return MET if _in_time(record, slo, 0.0) else MISSED
+
+
+def met_when_told(record: Record, slo: Objective) -> bool:
+    """Whether a request that was refused came back, and met the objective as if it had been meant for that moment."""
+    return len(record.tries) > 1 and record.finished and _in_time(record, slo, record.tries[-1].sent)
+
+
+def _in_time(record: Record, slo: Objective, since: float) -> bool:
+    limits = ((record.ttft, slo.ttft), (record.e2e, slo.e2e))
+    late = any(limit is not None and value is not None and value - since > limit for value, limit in limits)
+    slow = slo.tpot is not None and record.tpot is not None and record.tpot > slo.tpot
     # An answer without a token has no first token in time.
     silent = record.ttft is None and slo.ttft is not None
-    return MISSED if late or silent else MET
+    return not (late or slow or silent)
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float]:
@@ -55,11 +65,12 @@ def gaps(records: Iterable[Record]) -> Histogram:
 
 def figures(
     records: Sequence[Record], verdicts: Sequence[str], everything: Sequence[Record], start: float, end: float,
-    itl: Histogram,
+    itl: Histogram, kept: int = 0,
 ) -> Figures:  # fmt: skip
     """Figures of requests that were meant to come between `start` and `end` (seconds from the start of the run).
 
-    What the server made between the two is counted over `everything`, those that came earlier too.
+    What the server made between the two is counted over `everything`, those that came earlier too. `kept` is how many
+    of them met their objective when they came back (`met_when_told`).
     """
     seconds = end - start
     met, left_out = verdicts.count(MET), verdicts.count(LEFT_OUT)
@@ -79,6 +90,7 @@ def figures(
         "throughput_per_second": sum(each.finished and start <= each.at + each.e2e < end for each in everything)
         / seconds,
         "goodput_per_second": met / seconds,
+        "goodput_with_retries_per_second": (met + kept) / seconds,
         "attainment": met / judged if judged else float("nan"),
         "left_out": left_out,
         "refused": len(refused),
@@ -91,7 +103,7 @@ def figures(
         "itl": _of_histogram(itl),
         "tpot": quantiles(each.tpot for each in served if each.tpot is not None),
         "e2e": quantiles(each.e2e for each in served if each.finished),
-        "retry_after": retry_after(records),
+        "retry_after": {**retry_after(records), "met": kept},
         "tokens_per_second": tokens_per_second(everything, start, end),
         "cached_share": cached / prompt if prompt else float("nan"),
         "tokens_counted_by": "pieces" if any(each.counted for each in records) else "usage",
@@ -151,9 +163,9 @@ def tokens_per_second(records: Sequence[Record], start: float, end: float) -> di
 def fairness(scenario: Scenario, records: Sequence[Record], tenants: dict[str, Figures]) -> Figures:
     """Who was served how much, while all tenants came, and the worst that a well-behaved one had of it.
 
-    A token of a prompt counts once, of an answer twice, as in VTC (Sheng et al., OSDI'24). `jain` is Jain's index over
-    tokens for each tenant's weight. A tenant that asks for little lowers it though nobody wrongs it; `jain_of_shares` is
-    therefore the index over tokens for what a max-min fair server would have given the tenant of all that was served.
+    A token of a prompt counts once, of an answer twice, as in VTC (Sheng et al., OSDI'24). `jain` is Jain's index
+    over tokens for each tenant's weight. A tenant that asks for little lowers it though nobody wrongs it; so
+    `jain_of_shares` is the index over tokens for what a max-min fair server would have given of all that it served.
     """
     start = max([scenario.warmup, *(each.arrivals.start for each in scenario.tenants)])
     end = min([scenario.duration, *(each.arrivals.end or scenario.duration for each in scenario.tenants)])

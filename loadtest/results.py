@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from loadtest.histogram import Histogram
-from loadtest.measures import fairness, figures, gaps, verdict
+from loadtest.measures import fairness, figures, gaps, met_when_told, verdict
 from loadtest.record import Record
 from loadtest.run import Run, Server
 from loadtest.strict import Misfit
@@ -45,11 +45,15 @@ def result(run: Run, server: Server) -> Result:
         records, judged = [each for each, _ in mine], [each for _, each in mine]
         itl[tenant.name] = gaps(records)
         everything = [each for each in run.records if each.tenant == tenant.name]
+        kept = sum(met_when_told(each, scenario.slo_of(tenant.name)) for each in records)
         by_tenant[tenant.name] = figures(
-            records, judged, everything, scenario.warmup, scenario.duration, itl[tenant.name]
+            records, judged, everything, scenario.warmup, scenario.duration, itl[tenant.name], kept
         )
     records, judged = [each for each, _ in counted], [each for _, each in counted]
-    whole = figures(records, judged, run.records, scenario.warmup, scenario.duration, Histogram().merge(itl.values()))
+    kept = sum(each["retry_after"]["met"] for each in by_tenant.values())
+    whole = figures(
+        records, judged, run.records, scenario.warmup, scenario.duration, Histogram().merge(itl.values()), kept
+    )
     found: Result = {
         "format": FORMAT,
         "tool": {"name": "qwend-loadtest", "version": version(), "python": platform.python_version()},

@@ -27,7 +27,10 @@ def summary(found: Result) -> str:
         )
     back = figures["retry_after"]
     if back["came_back"]:
-        lines.append(f"came back when they were told to: {back['came_back']}, let in then: {back['let_in']}")
+        lines.append(
+            f"came back when they were told to: {back['came_back']}, let in then: {back['let_in']}, "
+            f"in SLO from then on: {back['met']} (with them {figures['goodput_with_retries_per_second']:.2f}/s)"
+        )
     if figures["errors"]:
         lines.append(f"errors: {_counts(figures['errors'])}")
     fair = found["fairness"]

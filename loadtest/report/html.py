@@ -105,6 +105,11 @@ def _tiles(found: Result) -> str:
         ("offered, requests/s", _number(figures["offered_per_second"])),
         ("goodput, requests/s", _number(figures["goodput_per_second"])),
         ("met the SLO", _percent(figures["attainment"])),
+        *(
+            [("goodput with those who came back as told", _number(figures["goodput_with_retries_per_second"]))]
+            if figures["retry_after"]["came_back"]
+            else []
+        ),
         ("refused", _percent(figures["refused_share"])),
         ("TTFT p50 / p99, s", f"{_number(figures['ttft'].get('p50'))} / {_number(figures['ttft'].get('p99'))}"),
         ("answer tokens/s", _number(tokens["answer"])),
@@ -247,6 +252,7 @@ def _refusals(found: Result) -> str:
         part = back["let_in"] / back["came_back"]
         rows.append(["came back just then", _number(back["came_back"])])
         rows.append(["  of these let in", f"{_number(back['let_in'])} ({_percent(part)})"])
+        rows.append(["  of these in the SLO, counted from then", _number(back["met"])])
     return _table(["", ""], rows)
 
 

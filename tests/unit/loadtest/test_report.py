@@ -64,7 +64,7 @@ def test_the_page_is_whole_and_fetches_nothing(found: Result) -> None:
     assert "<script" not in text
     assert "url(" not in text
     assert "default-src 'none'" in text
-    for told_there in ("503 overloaded", "died", "Goodput against offered load", "KV cache", "sender too slow"):
+    for told_there in ("503 overloaded", "died", "Goodput against offered load", "KV cache", "not valid"):
         assert told_there in text
     assert text.count("<svg") == 9
 

@@ -99,7 +99,8 @@ def test_the_figures_are_those_that_can_be_counted() -> None:
     assert figures["ttft"]["count"] == 10, "who was let in on coming back waited because it was told to"
     assert figures["itl"]["p50"] == pytest.approx(0.05, rel=0.01)
     back = figures["retry_after"]
-    assert (back["told"], back["came_back"], back["let_in"]) == (2, 2, 1)
+    assert (back["told"], back["came_back"], back["let_in"], back["met"]) == (2, 2, 1, 1)
+    assert figures["goodput_with_retries_per_second"] == pytest.approx(6 / 10)
     assert back["told_seconds"]["max"] == 4.0
     assert figures["refusal_seconds"]["max"] == 0.03
     assert found["gates"]["passed"] is False, "one of thirteen failed, none may"

@@ -6,9 +6,11 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest.histogram import Histogram
-from loadtest.statistics import count_draw, jain, quantile, quantile_draw, ratio_interval, sum_draw
+from loadtest.statistics import count_draw, jain, max_min, quantile, quantile_draw, ratio_interval, sum_draw
 
 
 def test_a_quantile_is_one_of_the_values() -> None:
@@ -82,3 +84,26 @@ def test_what_came_at_once_is_told_as_nothing() -> None:
     one.add(0.0)
     assert one.quantile(0.5) == 0
     assert math.isnan(Histogram().quantile(0.5))
+
+
+def test_shares_are_max_min_fair() -> None:
+    # Who asks for little has it, and the others share what is left by their weights.
+    assert max_min(10, [1, 9, 9], [1, 1, 1]) == [1, 4.5, 4.5]
+    assert max_min(10, [1, 9, 9], [1, 1, 2]) == [1, 3, 6]
+    assert max_min(10, [2, 3], [1, 1]) == [2, 3]
+    assert max_min(0, [2, 3], [1, 1]) == [0, 0]
+    assert max_min(5, [], []) == []
+
+
+@given(
+    total=st.floats(0, 1000),
+    asked=st.lists(st.tuples(st.floats(0, 1000), st.floats(0.1, 10)), min_size=1, max_size=8),
+)
+def test_nobody_can_have_more_but_from_who_has_less(total: float, asked: list[tuple[float, float]]) -> None:
+    demands, weights = [each for each, _ in asked], [each for _, each in asked]
+    shares = max_min(total, demands, weights)
+    assert all(share <= demand + 1e-9 for share, demand in zip(shares, demands, strict=True))
+    assert sum(shares) == pytest.approx(min(total, sum(demands)), abs=1e-6)
+    levels = [share / weight for share, weight in zip(shares, weights, strict=True)]
+    hungry = [level for level, share, demand in zip(levels, shares, demands, strict=True) if share < demand - 1e-6]
+    assert all(level == pytest.approx(max(levels), rel=1e-6, abs=1e-6) for level in hungry)
