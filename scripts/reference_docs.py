@@ -5,7 +5,9 @@ python scripts/reference_docs.py           # writes them; a test fails when they
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from server import telemetry
 from server.admission.scopes import DIALECTS
 from server.admission.tenant_schema import AnonymousEntry, TenantsFile
 from server.admission.tenants import Quota
@@ -33,7 +36,6 @@ from server.dialects.tokenize_request import DetokenizeRequest, TokenizeChatRequ
 from server.engine.startup_phases import StartupPhases
 from server.profile_files import profiles
 from server.settings import Settings, load
-from server.telemetry import admission_metrics, metrics
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
 PROFILES = TARGET.with_name("profiles.md")
@@ -181,13 +183,29 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def _metrics() -> str:
-    rows = [("metric", "type", "labels", "what it says")]
-    for metric in (*vars(metrics).values(), *vars(admission_metrics).values()):
-        if isinstance(metric, Counter | Gauge | Histogram):
-            name = metric._name + ("_total" if isinstance(metric, Counter) else "")
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"
-            rows.append((f"`{name}`", type(metric).__name__.lower(), labels, metric._documentation))
-    return _table(rows) + "\n\nvLLM's own metrics, `vllm:*`, are in the same answer."
+    rows = [("metric", "type", "unit", "labels", "what it says")]
+    for metric in own_metrics():
+        name = metric._name + ("_total" if isinstance(metric, Counter) else "")
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"
+        rows.append((f"`{name}`", type(metric).__name__.lower(), unit(metric._name), labels, metric._documentation))
+    return (
+        _table(rows) + "\n\nvLLM's own metrics, `vllm:*`, are in the same answer, and `process_*` and `python_*` of "
+        "the front end's process: `process_cpu_seconds_total` is its CPU time."
+    )
+
+
+def own_metrics() -> list[Counter | Gauge | Histogram]:
+    """Every metric that a module of server.telemetry has at its top."""
+    names = sorted(name for _, name, _ in pkgutil.iter_modules(telemetry.__path__))
+    modules = [importlib.import_module(f"server.telemetry.{name}") for name in names]
+    found = {id(metric): metric for module in modules for metric in vars(module).values()}
+    return [metric for metric in found.values() if isinstance(metric, Counter | Gauge | Histogram)]
+
+
+def unit(name: str) -> str:
+    """A metric's unit, by its name: what is not measured is counted."""
+    units = ("seconds", "bytes", "ratio", "dollars_per_million_tokens", "dollars_per_hour", "dollars", "tokens")
+    return next((each.replace("_", " ") for each in units if name.endswith(f"_{each}")), "count")
 
 
 def _fields(model: type[BaseModel], beside: type[BaseModel] | None = None) -> str:

@@ -26,6 +26,7 @@ from server.api.document import FAILURES, describe
 from server.api.documents import documents
 from server.api.errors import install_error_handlers
 from server.api.rate_headers import RateHeaders
+from server.api.request_trails import RequestTrails
 from server.api.service import Service
 from server.dialects.answer_schema import ChatCompletionChunk, CompletionPiece, ErrorEnvelope
 from server.dialects.chat_request import ChatRequest
@@ -39,13 +40,19 @@ from server.dialects.tokenize_request import DetokenizeRequest, TokenizeRequest
 from server.engine.startup_phases import StartupPhases
 from server.engine.version import vllm_version
 from server.generation.conversation import Sampling
+from server.generation.engine_state import EngineReport
 from server.generation.pipeline import Defaults, Pipeline
 from server.generation.ports import Engine
 from server.media.fetch import Fetcher, FetchPolicy
 from server.media.images import MediaDecoder
 from server.media.videos import VideoDecoder, VideoLimits
 from server.settings import SamplingSettings, Settings
-from server.telemetry.metrics import IN_FLIGHT, REQUESTS
+from server.telemetry import cost as costs
+from server.telemetry.engine_metrics import Heartbeat
+from server.telemetry.metrics import IN_FLIGHT, PROMPTS
+from server.telemetry.request_log import DEFAULT_PATTERNS, Redaction, request_logger
+from server.telemetry.requests import Requests, View
+from server.telemetry.tracing import Tracing
 
 
 def build_service(settings: Settings, phases: StartupPhases) -> Service:
@@ -57,9 +64,10 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     url = settings.quotas.storage_url
     quotas = Quotas(MemoryStore(), RedisStore(url.get_secret_value()) if url is not None else None)
     file, keys_file = settings.tenants.file, settings.tenants.keys_file
-    return Service(
+    tracing = _tracing(settings)
+    service = Service(
         desk=Desk(
-            Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: REQUESTS.labels(outcome).inc()),
+            Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: PROMPTS.labels(outcome).inc()),
             quotas,
             enabled=settings.admission.enabled,
             overload_status=settings.admission.overload_status,
@@ -100,7 +108,12 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
         engine_version=vllm_version(),
         aliases=tuple(alias for alias in settings.model.aliases if "*" not in alias),
         alias_patterns=tuple(_alias_pattern(alias) for alias in settings.model.aliases if "*" in alias),
+        tracing=tracing,
+        logs_texts=settings.log.texts,
     )
+    if settings.telemetry.enabled:
+        service.requests = _requests(settings, service)
+    return service
 
 
 def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
@@ -130,6 +143,8 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
     service.max_model_len = engine.max_model_len
     service.pipeline = Pipeline(engine, decoder, defaults)
     engine.on_step(service.desk.observe)
+    if settings.telemetry.enabled:
+        _watch_engine(service, engine, settings)
     service.desk.open(engine.size, admission_rules(settings.admission))
 
 
@@ -175,7 +190,52 @@ def build_app(service: Service) -> FastAPI:
             expose_headers=["*"],
             allow_credentials=False,
         )
+    app.add_middleware(RequestTrails, requests=service.requests, tracing=service.tracing)
     return app
+
+
+def _requests(settings: Settings, service: Service) -> Requests:
+    redact = Redaction([*DEFAULT_PATTERNS, *settings.log.redact])
+    views: list[View] = [request_logger(redact)]
+    if service.tracing is not None:
+        views.append(service.tracing.ended)
+    requests = Requests(
+        tenants=settings.telemetry.tenant_labels,
+        models=service.names,
+        efforts=settings.generation.effort_budgets,
+        views=views,
+        charge=costs.charge,
+    )
+    for tenant in service.tenants.directory.tenants:
+        requests.tenant_label(tenant.name)
+    return requests
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    telemetry = settings.telemetry
+    if telemetry.traces_endpoint is None or not telemetry.enabled:
+        return None
+    return Tracing(telemetry.traces_endpoint, telemetry.traces_ratio, version=server.__version__)
+
+
+def _watch_engine(service: Service, engine: Engine, settings: Settings) -> None:
+    """Counts the engine's steps, and what they cost."""
+    hardware, size = settings.hardware, engine.size
+    hourly = (hardware.usd_per_gpu_hour or 0.0) * hardware.gpus
+    if hourly:
+        service.cost = costs.CostMeter(hourly, size.kv_tokens)
+        costs.show(service.cost)
+    heartbeat = service.heartbeat = Heartbeat(lambda: service.desk.working_since, service.desk.clock)
+
+    def step(report: EngineReport) -> None:
+        heartbeat.step(
+            report.step_seconds, report.prefill_tokens, report.decode_tokens, report.kv_used, report.preempted
+        )
+        if service.cost is not None:
+            busy = report.running + report.waiting > 0
+            service.cost.step(report.step_seconds, report.prefill_tokens, report.decode_tokens, busy=busy)
+
+    engine.on_step(step)
 
 
 def _alias_pattern(alias: str) -> re.Pattern[str]:

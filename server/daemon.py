@@ -29,6 +29,7 @@ from server.idle_memory import give_back_when_idle
 from server.settings import Settings
 from server.store.opening import open_store
 from server.store.response_store import StoreStartError
+from server.telemetry.frontend_metrics import show_state, watch_loop
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
 from server.welcome import welcome
@@ -86,6 +87,7 @@ class Daemon:
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
         self._gate = self._service.gate
+        show_state(State, lambda: self._gate.state)
         self._certificates = certificates_of(settings.server)
         self._http = http_server(DirectSend(build_app(self._service)), settings, self._certificates)
         with_key = admin_needs_key(settings.server)
@@ -98,6 +100,7 @@ class Daemon:
                     drain=lambda: self._drain("admin"),
                     state=lambda: self._gate.state,
                     in_flight=lambda: len(self._gate),
+                    status=lambda: self._service,
                     need_key=with_key,
                 )
             ),
@@ -141,7 +144,7 @@ class Daemon:
             _log.error("cannot store responses", why=str(error))
             return EXIT_USAGE
         administrating = asyncio.create_task(self._admin.serve(sockets=admin_listeners)) if admin_listeners else None
-        watching = [asyncio.create_task(self._service.tenants.watch())]
+        watching = [asyncio.create_task(self._service.tenants.watch()), asyncio.create_task(watch_loop(self._tick))]
         if self._certificates is not None:
             watching.append(asyncio.create_task(self._certificates.watch()))
         try:
@@ -154,6 +157,8 @@ class Daemon:
                 await administrating
             await self._service.quotas.close()
             await self._close_store()
+            if self._service.tracing is not None:
+                await asyncio.to_thread(self._service.tracing.close)
 
     async def _close_store(self) -> None:
         if self._service.store is None:
@@ -199,6 +204,10 @@ class Daemon:
             await engine.stop(_ENGINE_STOP_SECONDS)
         _log.info("stopped", exit_code=code)
         return code
+
+    def _tick(self) -> None:
+        if self._service.cost is not None:
+            self._service.cost.settle()
 
     def _phase_ended(self, phase: str, seconds: float) -> None:
         STARTUP_SECONDS.labels(phase).set(seconds)

@@ -25,6 +25,7 @@ from server.limit_settings import LimitSettings, MediaSettings
 from server.profile_files import Profile, ProfileError, mistakes, read_profile, suggestion
 from server.section import Section
 from server.store_settings import StoreSettings
+from server.telemetry_settings import TelemetrySettings
 
 _LONGEST_PATTERN = 256
 
@@ -152,6 +153,23 @@ class LogSettings(Section):
         "error", description="Least level of vLLM's log lines."
     )
     format: Literal["console", "json"] = Field("console", description="`json` writes one object a line.")
+    texts: bool = Field(False, description="Whether prompts and answers are in a request's log line, redacted.")
+    redact: list[str] = Field(
+        [],
+        max_length=64,
+        description="Regular expressions; what they match of logged texts is left out, beside e-mail addresses, keys "
+        "and card numbers.",
+    )
+
+    @field_validator("redact")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
 
 
 class Settings(BaseSettings):
@@ -191,6 +209,7 @@ class Settings(BaseSettings):
     admission: AdmissionSettings = AdmissionSettings()
     prices: PriceSettings = PriceSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("engine")
     @classmethod

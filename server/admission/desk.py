@@ -76,6 +76,14 @@ class Desk:
             if self.controller.waiting:
                 self.poke()
 
+    @property
+    def working_since(self) -> float | None:
+        """When the oldest request that the engine has was let in, by `clock`; None where it has none, or where nobody
+        knows since admission is off.
+        """
+        oldest = None if self.controller is None else next(iter(self.controller.room.running.values()), None)
+        return None if oldest is None else oldest.admitted
+
     def standing(self, most: int) -> list[Waiting]:
         """Who waits, in the order in which they would run."""
         return [] if self.controller is None else standing(self.controller, self.clock(), most)
@@ -124,6 +132,8 @@ class AdmissionPermit:
         self._room: asyncio.Future[None] | None = None
         self._hold: Hold | None = None
         self._ended = False
+        self.outcome = ""
+        """How the request ended, once it has."""
         self._output_tokens = 0
         self._prompt_tokens = 0
         self._made = 0
@@ -217,6 +227,7 @@ class AdmissionPermit:
         if self._ended:
             return
         self._ended = True
+        self.outcome = outcome
         ticket, controller = self._ticket, self._desk.controller
         if self._hold is not None:
             # A request that never ran has used no tokens, and one that we refused is none of its caller's.

@@ -37,6 +37,7 @@ class AnonymousEntry(StrictModel):
         description="Whether its prompts are kept apart from others' in the prefix cache; by default "
         "`tenants.private_caches`.",
     )
+    shows_cost: bool = Field(False, description="Whether `usage.cost` in its answers tells their US dollars.")
     quotas: Quota = Field(Quota(), description="Of all its requests together.")
 
     @model_validator(mode="after")
@@ -57,6 +58,7 @@ class AnonymousEntry(StrictModel):
             thinking=self.thinking,
             effort=self.effort,
             private_cache=private if self.private_cache is None else self.private_cache,
+            shows_cost=self.shows_cost,
             quota=self.quotas,
             key_quotas=MappingProxyType(dict(key_quotas)),
         )

@@ -40,7 +40,7 @@ class Tenant:
     `weight` is its share against other tenants. A request is of `default_class` unless it asks for another one up to
     `max_class`. `ttft_seconds` and `total_seconds` are what it expects of its answers; `thinking` and `effort` what
     its requests get that do not say. None leaves each to the daemon's own default. With `private_cache` its prompts are
-    kept apart from others' in the prefix cache.
+    kept apart from others' in the prefix cache. With `shows_cost` its answers tell what they cost.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Tenant:
     thinking: bool | None = None
     effort: str | None = None
     private_cache: bool = False
+    shows_cost: bool = False
     quota: Quota = field(default_factory=Quota)
     key_quotas: Mapping[str, Quota] = field(default_factory=dict, hash=False)
 

@@ -18,11 +18,13 @@ from server.admission.quota_rules import Kind, Rule, Standing
 from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile, TenantFileError
 from server.admission.tenants import Caller, Quota, Tenant
-from server.api import admin_queue
+from server.api import admin_log, admin_queue, admin_status
+from server.api.audited_actions import AuditedActions
 from server.api.auth import ADMIN, check_policies
 from server.api.document import FAILURES, describe
 from server.api.documents import documents
 from server.api.errors import install_error_handlers
+from server.api.service import Service
 from server.dialects.answer_schema import ErrorEnvelope
 from server.generation.errors import InvalidRequest
 
@@ -41,6 +43,7 @@ class Controls:
     in_flight: Callable[[], int]
     # Where more than this machine reaches the port.
     need_key: bool = False
+    status: Callable[[], Service] | None = None
 
 
 class Reloaded(BaseModel):
@@ -113,9 +116,11 @@ def build_admin_app(controls: Controls) -> FastAPI:
     describe(app, [ErrorEnvelope])
     install_error_handlers(app)
     app.include_router(router)
-    app.include_router(admin_queue.router)
+    for module in (admin_queue, admin_log, admin_status):
+        app.include_router(module.router)
     app.include_router(documents(ADMIN, page=False))
     check_policies(app)
+    app.add_middleware(AuditedActions)
     return app
 
 

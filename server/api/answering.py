@@ -24,7 +24,9 @@ from server.api.disconnect import ClientGone, while_connected
 from server.api.event_stream import COMMENT, EventStream
 from server.api.ignored_parameters import ignored_parameters
 from server.api.parsing import parsed
+from server.api.request_trails import note_failure
 from server.api.service import Service, service
+from server.api.watched import Watched
 from server.generation.errors import RequestFailed
 from server.generation.events import Batch
 from server.generation.expectation import Expectation
@@ -33,6 +35,7 @@ from server.generation.merged_generation import RunningGeneration
 from server.generation.pipeline import Pipeline
 from server.generation.ports import Permit
 from server.telemetry.metrics import IGNORED_PARAMETERS
+from server.telemetry.trail import stage
 
 
 class Frames(Protocol):
@@ -99,15 +102,24 @@ class Entry(Generic[Asked]):
     exchange: Asked
     _pipeline: Pipeline
     _permits: _Permits
+    watched: Watched
 
     async def start(self) -> RunningGeneration:
         """Runs the road up to the engine's acceptance. Raises RequestFailed; all that was held is given back then."""
-        with self._permits.ended_by_failure():
+        with self._permits.ended_by_failure(self.watched):
             return await self.exchange.start(self._pipeline, self._permits.held)
 
     def end(self, outcome: str) -> None:
         """Gives back what is held, if the engine does not have the request."""
         self._permits.end(outcome)
+        self.watched.ended(self._permits.held, None)
+
+    async def close(self, running: RunningGeneration, outcome: str = "client_gone") -> None:
+        """Frees what the engine still has of it, and tells its trail how it ended."""
+        try:
+            await running.close(outcome)
+        finally:
+            self.watched.ended(self._permits.held, running)
 
 
 async def enter(
@@ -120,21 +132,25 @@ async def enter(
     """
     at, sender = service(request), caller(request)
     permits = _Permits(at.desk)
-    with permits.ended_by_failure():
+    watched = Watched(at, sender)
+    with permits.ended_by_failure(watched):
         # One is held while the body arrives; the others are known of only after it.
         permits.enter(1)
         body = await read_body(request, at.body_bytes, at.body_values, at.body_seconds)
         exchange, mark = await parsed(body, lambda body: (parse(body, at, sender), fingerprint(sender, body)))
+        watched.received(exchange, body)
         if look_up is not None:
             await look_up(exchange)
         assert at.pipeline is not None  # the gate lets nobody in before it is there
         expected = exchange.expect(at.pipeline)
+        watched.expects(expected)
         permits.enter(len(expected) - 1)
         limit = timeout_seconds(request.headers)
         for index, (permit, each) in enumerate(zip(permits.held, expected, strict=True)):
             asked = ask(each, sender, exchange.priority, limit, mark + index.to_bytes(2))
-            await permit.reserve(sender, asked, bounded=each.bounded)
-    return Entry(exchange, at.pipeline, permits)
+            with stage("queue"):
+                await permit.reserve(sender, asked, bounded=each.bounded)
+    return Entry(exchange, at.pipeline, permits, watched)
 
 
 async def answer(
@@ -149,12 +165,12 @@ async def answer(
     running = await while_connected(request.receive, entry.start())
     headers = told_ignored(exchange)
     if exchange.streamed:
-        streamed = Streamed(running, exchange.frames(running))
-        return EventStream(streamed.next, running.close, headers, at.keep_alive, keep_alive, at.patience)
+        streamed = Streamed(running, exchange.frames(running), entry.watched)
+        return EventStream(streamed.next, lambda: entry.close(running), headers, at.keep_alive, keep_alive, at.patience)
     try:
-        body = await while_connected(request.receive, collect(running, exchange.whole(running)))
+        body = await while_connected(request.receive, collect(running, exchange.whole(running), entry.watched))
     finally:
-        await running.close()
+        await entry.close(running)
     return Response(body, headers=headers, media_type="application/json")
 
 
@@ -181,21 +197,24 @@ class _Permits:
             permit.end(outcome)
 
     @contextlib.contextmanager
-    def ended_by_failure(self) -> Iterator[None]:
-        """Ends them with whatever is raised inside."""
+    def ended_by_failure(self, watched: Watched) -> Iterator[None]:
+        """Ends them with whatever is raised inside, and tells `watched`."""
         try:
             yield
         except BaseException as error:
             self.end(error.outcome if isinstance(error, RequestFailed) else "client_gone" if _left(error) else "error")
+            watched.ended(self.held, None)
             raise
 
 
-async def collect(running: RunningGeneration, whole: Whole) -> bytes:
+async def collect(running: RunningGeneration, whole: Whole, watched: Watched) -> bytes:
     """The body of an answer that is made to its end. Raises RequestFailed."""
     while batches := await running.next():
+        if watched.texts:
+            watched.add(batches)
         for batch in batches:
             whole.add(batch)
-    return whole.encode(running.finish_reasons, running.usage)
+    return whole.encode(running.finish_reasons, watched.usage(running))
 
 
 class Streamed:
@@ -204,10 +223,16 @@ class Streamed:
     """
 
     def __init__(
-        self, running: RunningGeneration, frames: Frames, settle: Callable[[], Awaitable[None]] | None = None
+        self,
+        running: RunningGeneration,
+        frames: Frames,
+        watched: Watched,
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._running = running
         self._frames = frames
+        self._watched = watched
+        self._texts = watched.texts
         self._settle = settle
         self._begun = self._ended = False
 
@@ -222,11 +247,14 @@ class Streamed:
             return b""
         try:
             while batches := await running.next():
+                if self._texts:
+                    self._watched.add(batches)
                 if shown := b"".join([frames.batch(batch) for batch in batches]):
                     return shown
         except RequestFailed as error:
+            note_failure(error)
             return await self._last(frames.failed(error))
-        return await self._last(frames.finish(running.usage))
+        return await self._last(frames.finish(self._watched.usage(running)))
 
     async def _last(self, last: bytes) -> bytes:
         self._ended = True
@@ -234,6 +262,7 @@ class Streamed:
             try:
                 await self._settle()
             except RequestFailed as error:
+                note_failure(error)
                 return self._frames.failed(error)
         return last
 

@@ -17,9 +17,12 @@ from starlette.requests import Request
 from server.admission.key_hashes import IN_MEMORY
 from server.admission.scopes import Dialect
 from server.admission.tenants import Caller, InvalidApiKey, TenantDirectory
+from server.api.anthropic_shape import request_id
 from server.api.routes import flat_routes
 from server.api.service import service
 from server.generation.errors import RequestFailed
+from server.telemetry.audit import audit
+from server.telemetry.trail import current
 
 
 class Forbidden(RequestFailed):
@@ -37,7 +40,7 @@ async def public(request: Request) -> None:
 
 async def any_key(request: Request) -> None:
     """Whoever the tenants know; handlers find them by `caller`. Raises InvalidApiKey."""
-    request.state.caller = service(request).tenants.directory.find(api_key(request))
+    request.state.caller = _find(request)
 
 
 async def with_key(request: Request) -> None:
@@ -48,13 +51,13 @@ async def with_key(request: Request) -> None:
 async def metrics_reader(request: Request) -> None:
     """Anyone, unless the settings ask for a key. Raises InvalidApiKey."""
     if service(request).metrics_need_key:
-        service(request).tenants.directory.find(api_key(request))
+        _find(request)
 
 
 async def document_reader(request: Request) -> None:
     """Anyone, unless the settings ask for a key. Raises InvalidApiKey."""
     if service(request).documents_need_key:
-        service(request).tenants.directory.find(api_key(request))
+        _find(request)
 
 
 async def admin(request: Request) -> None:
@@ -85,9 +88,7 @@ def _is_address(name: str) -> bool:
 
 
 def _check_dialect(request: Request, dialect: str | None) -> None:
-    found = service(request).tenants.directory.find(api_key(request))
-    found.scopes.check_dialect(dialect)
-    request.state.caller = found
+    request.state.caller = _find(request, dialect)
 
 
 def _in_dialect(dialect: Dialect) -> Any:
@@ -132,6 +133,28 @@ def api_key(request: Request) -> str | None:
     if len(keys) > 1:
         raise InvalidApiKey("The request has several API keys, and they differ. Send one.")
     return next(iter(keys.values()), None)
+
+
+_ANY_DIALECT = "any"
+
+
+def _find(request: Request, dialect: str | None = _ANY_DIALECT) -> Caller:
+    """Whose key the request brings; `dialect` is what it must be for, None one that is bound to none.
+
+    Raises InvalidApiKey and ScopeMissing, noted in the audit log.
+    """
+    try:
+        found = service(request).tenants.directory.find(api_key(request))
+        if (trail := current()) is not None:
+            trail.tenant, trail.key_id = found.tenant.name, found.key_id
+        if dialect != _ANY_DIALECT:
+            found.scopes.check_dialect(dialect)
+        return found
+    except RequestFailed as error:
+        client = request.client.host if request.client is not None else ""
+        told = {"path": request.scope["path"][:128], "client": client, "request_id": request_id(request)}
+        audit("auth_failure", code=error.code, **told)
+        raise
 
 
 def caller(request: Request) -> Caller:

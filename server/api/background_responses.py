@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from server.api.event_stream import EventStream
+from server.api.request_trails import note_failure
 from server.dialects.responses_stream import ResponseStream
 from server.generation.errors import RequestFailed
 from server.generation.merged_generation import RunningGeneration
@@ -57,14 +58,18 @@ class BackgroundResponse:
     async def run(self) -> None:
         """Makes the response; never raises."""
         running: RunningGeneration | None = None
+        watched = self._entry.watched
         try:
             running = await self._entry.start()
             self._show(self._stream.begun())
             while batches := await running.next():
+                if watched.texts:
+                    watched.add(batches)
                 for batch in batches:
                     self._show(self._stream.batch(batch))
-            last = self._stream.finish(running.usage)
+            last = self._stream.finish(watched.usage(running))
         except RequestFailed as error:
+            note_failure(error)
             last = self._stream.failed(error)
         except asyncio.CancelledError:
             last = self._stream.cancelled()
@@ -73,12 +78,14 @@ class BackgroundResponse:
             last = self._stream.failed(RequestFailed("The server failed to make this response."))
         try:
             if running is not None:
-                await running.close("cancelled")
+                await self._entry.close(running, "cancelled")
             await self._store.replace(self.exchange.record())
         except RequestFailed as error:
             # The client may still ask for it here, and must not take for stored what is not.
+            note_failure(error)
             last = self._stream.failed(error)
         finally:
+            watched.finish()
             self.ended = True
             self.exchange.release()
             self._show(last)

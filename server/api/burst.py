@@ -12,6 +12,8 @@ from typing import Any
 
 from starlette.types import Message, Send
 
+from server.telemetry.frontend_metrics import FRAMES
+
 
 class NotRead(Exception):
     """The client has not read what it was sent, for longer than it may."""
@@ -108,6 +110,7 @@ class Burst:
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
+        FRAMES.inc(len(lines))
         for line in lines:
             line.flush()
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from server.api.anthropic_shape import anthropic_shaped, request_id
 from server.api.disconnect import ClientGone
+from server.api.request_trails import note_failure
 from server.api.routes import allowed_methods
 from server.dialects.answer_parts import error_json, shortened
 from server.dialects.messages_errors import message_error_json
@@ -36,6 +37,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def error_response(request: Request, error: RequestFailed) -> Response:
     """The response for a failed request."""
+    note_failure(error)
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(ceil(error.retry_after))

@@ -47,12 +47,12 @@ async def create_response(request: Request) -> Response:
     try:
         await keeping.begin()
     except BaseException as error:
-        await running.close(error.outcome if isinstance(error, RequestFailed) else "client_gone")
+        await entry.close(running, error.outcome if isinstance(error, RequestFailed) else "client_gone")
         raise
     headers = told_ignored(entry.exchange)
     if entry.exchange.streamed:
-        return _streamed(at, entry.exchange, running, keeping, headers)
-    return await _whole(request, entry.exchange, running, keeping, headers)
+        return _streamed(at, entry, running, keeping, headers)
+    return await _whole(request, entry, running, keeping, headers)
 
 
 @router.post(
@@ -75,32 +75,33 @@ async def count_input_tokens(request: Request) -> Response:
 
 
 def _streamed(
-    at: Service, exchange: ResponsesExchange, running: RunningGeneration, keeping: Keeping, headers: dict[str, str]
+    at: Service, entry: Entry[ResponsesExchange], running: RunningGeneration, keeping: Keeping, headers: dict[str, str]
 ) -> EventStream:
     async def close() -> None:
         keeping.give_up()
-        await running.close()
+        await entry.close(running)
 
-    streamed = Streamed(running, exchange.frames(running), keeping.settle)
+    streamed = Streamed(running, entry.exchange.frames(running), entry.watched, keeping.settle)
     return EventStream(streamed.next, close, headers, at.keep_alive, patience=at.patience)
 
 
 async def _whole(
     request: Request,
-    exchange: ResponsesExchange,
+    entry: Entry[ResponsesExchange],
     running: RunningGeneration,
     keeping: Keeping,
     headers: dict[str, str],
 ) -> Response:
     try:
-        body = await while_connected(request.receive, collect(running, exchange.whole(running)))
+        whole = entry.exchange.whole(running)
+        body = await while_connected(request.receive, collect(running, whole, entry.watched))
         await keeping.settle()
     except RequestFailed as error:
         keeping.give_up(error)
         raise
     finally:
         keeping.give_up()
-        await running.close()
+        await entry.close(running)
     return Response(body, headers=headers, media_type="application/json")
 
 
@@ -112,7 +113,8 @@ async def _in_background(at: Service, entry: Entry[ResponsesExchange]) -> Respon
     except BaseException as error:
         entry.end(error.outcome if isinstance(error, RequestFailed) else "client_gone")
         raise
-    # From here on the permit is the background's, and the client may go.
+    # From here on the permit is the background's, and its trail too; the client may go.
+    entry.watched.detach()
     at.background.run(made)
     headers = told_ignored(entry.exchange)
     if entry.exchange.streamed:

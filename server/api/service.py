@@ -18,6 +18,11 @@ from server.dialects.limits import Limits
 from server.generation.errors import ModelNotFound
 from server.generation.pipeline import Pipeline
 from server.store.response_store import ResponseStore
+from server.telemetry.cost import CostMeter
+from server.telemetry.engine_metrics import Heartbeat
+from server.telemetry.requests import Requests
+from server.telemetry.tracing import Tracing
+from server.telemetry.trail import current
 
 
 @dataclass(slots=True)
@@ -47,6 +52,12 @@ class Service:
     cors_origins: tuple[str, ...] = ()
     alias_patterns: tuple[re.Pattern[str], ...] = ()
     max_model_len: int | None = None
+    # None where telemetry is switched off, no collector is configured, or no price is known.
+    requests: Requests | None = None
+    tracing: Tracing | None = None
+    cost: CostMeter | None = None
+    heartbeat: Heartbeat | None = None
+    logs_texts: bool = False
     pipeline: Pipeline | None = None
     store: ResponseStore | None = None
     background: BackgroundResponses = field(default_factory=BackgroundResponses)
@@ -70,6 +81,9 @@ class Service:
             known = ", ".join(map(repr, self.names))
             raise ModelNotFound(f"The model {name!r} does not exist here; this is {known}.", param="model")
         sender.scopes.check_model(name)
+        if (trail := current()) is not None:
+            # Under a name of its own only where the settings list it: clients make up what a pattern takes.
+            trail.model = name if name in self.names else self.model
         return name
 
 

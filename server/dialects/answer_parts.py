@@ -41,14 +41,15 @@ class AnswerHead:
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object."""
-    return {
+    """OpenAI's usage object; with `cost`, in US dollars, for whom it is told to."""
+    told: dict[str, Any] = {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
+    return told if usage.cost is None else {**told, "cost": usage.cost}
 
 
 def error_json(error: RequestFailed) -> dict[str, Any]:

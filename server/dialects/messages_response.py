@@ -91,15 +91,16 @@ def new_tool_use_id() -> str:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Anthropic's usage object: `input_tokens` are those that were in no cache. Writing to the cache is not counted
-    apart, since it costs nothing here.
+    apart, since it costs nothing here. `cost`, in US dollars, is there for whom it is told to.
     """
-    return {
+    told: dict[str, Any] = {
         "input_tokens": usage.prompt - usage.cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached,
         "output_tokens": usage.completion,
         "output_tokens_details": {"thinking_tokens": usage.reasoning},
     }
+    return told if usage.cost is None else {**told, "cost": usage.cost}
 
 
 class _Block:

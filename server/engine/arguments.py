@@ -65,6 +65,11 @@ def _derived(settings: Settings) -> Iterator[Explained]:
         {"backend": "xgrammar", "disable_any_whitespace": True},
         "Where JSON allows any whitespace, a model that finds no next word writes newlines to the end of its tokens.",
     )
+    yield Explained(
+        "otlp_traces_endpoint",
+        settings.telemetry.traces_endpoint,
+        "`telemetry.traces_endpoint`: the engine's spans go where the requests' go.",
+    )
     if hardware.nodes > 1 and settings.engine.get("distributed_executor_backend") != "ray":
         yield Explained("nnodes", hardware.nodes, "The profile's `hardware.nodes`.")
         yield Explained("node_rank", node.rank, "`--node-rank`: node 0 serves the API, the others run its workers.")
@@ -97,6 +102,8 @@ def explained_environment(settings: Settings) -> list[Explained]:
         Explained("TRANSFORMERS_VERBOSITY", settings.log.engine_level, "`log.engine_level`."),
         Explained("PYTHONWARNINGS", "ignore::FutureWarning", "The libraries' calls of each other are not ours."),
     ]
+    if settings.telemetry.traces_endpoint is not None:
+        ours.append(Explained("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf", "vLLM would send by gRPC."))
     variables = {variable.name: variable for variable in ours}
     for name, value in settings.engine_environment.items():
         variables[name] = Explained(name, value, settings.reasons.get(name, UNEXPLAINED))

@@ -26,6 +26,7 @@ from server.generation.engine_state import EngineSize
 from server.generation.errors import InvalidRequest
 from server.generation.ports import DecodedImage, DecodedVideo, Order, Prompt
 from server.settings import Settings
+from server.telemetry.trail import current
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
@@ -185,12 +186,15 @@ class VllmEngine:
     async def submit(self, request_id: str, prompt: Prompt, order: Order, parameters: Any = None) -> VllmStream:
         """See `server.generation.ports.Engine`."""
         params = await self.parameters(order) if parameters is None else parameters
+        trail = current()
         # `add_request` and not `generate`: the latter is lazy, and its refusals would come after our 200.
         adding = asyncio.ensure_future(
             self._llm.add_request(
                 request_id,
                 prompt.engine_input,
                 params,
+                # The engine's own spans hang below the request's.
+                trace_headers=trail.span.trace_headers if trail is not None and trail.span is not None else None,
                 # What the prompt says and not the request: a continued message may have ended its thinking.
                 reasoning_ended=not prompt.thinking,
                 reasoning_parser_kwargs={"chat_template_kwargs": {"enable_thinking": order.thinking}},

@@ -1,4 +1,4 @@
-"""vLLM's own Prometheus metrics, with the one that it observes for every token observed once a step."""
+"""vLLM's own Prometheus metrics, and ours, with what is observed for every token observed once a step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+from server.telemetry.engine_metrics import ITL
 
 
 def batching_prometheus_logger() -> Any:
@@ -26,6 +28,7 @@ def batching_prometheus_logger() -> Any:
             super().record(scheduler_stats, iteration_stats, mm_cache_stats, engine_idx)
             if latencies:
                 observe_all(self.histogram_inter_token_latency[engine_idx], latencies)
+                observe_all(ITL, latencies)
                 iteration_stats.inter_token_latencies_iter = latencies
 
     return BatchingPrometheusLogger

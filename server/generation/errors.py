@@ -84,6 +84,7 @@ class Unavailable(RequestFailed):
     def __init__(self, message: str, *, code: str, retry_after: float) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+        self.outcome = f"refused_{code}"
 
 
 class EngineFailed(RequestFailed):

@@ -6,10 +6,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from server.generation.errors import EngineFailed, Interrupted, RequestFailed
-from server.generation.events import Batch, ToolCallStart
+from server.generation.events import Batch, ToolCallArguments, ToolCallEnd, ToolCallStart
 from server.generation.output_parser import OutputParser
 from server.generation.plain_text import PlainText
 from server.generation.ports import EngineDelta, EngineStream, Permit, Prompt
+from server.telemetry.trail import current
+
+_OF_CALLS = (ToolCallStart, ToolCallArguments, ToolCallEnd)
 
 Parser = OutputParser | PlainText
 """What turns an answer's text into events."""
@@ -17,23 +20,29 @@ Parser = OutputParser | PlainText
 
 @dataclass(slots=True)
 class Usage:
-    """Token counts, of all answers. `reasoning` is part of `completion`, `cached` (prefix-cache hits) of `prompt`."""
+    """Token counts, of all answers. `reasoning` and `tool` (those of tool calls) are parts of `completion`, `cached`
+    (prefix-cache hits) of `prompt`. `cost` is in US dollars, where it is to be told.
+    """
 
     prompt: int
     cached: int = 0
     completion: int = 0
     reasoning: int = 0
+    tool: int = 0
+    cost: float | None = None
 
 
 class _Answer:
     """One of the answers while it is made."""
 
-    __slots__ = ("called_tool", "finish_reason", "parser", "thinking")
+    __slots__ = ("called_tool", "finish_reason", "parser", "silent", "thinking")
 
     def __init__(self, parser: Parser, thinking: bool) -> None:
         self.parser = parser
         self.thinking = thinking
         self.called_tool = False
+        # Tokens since the last event: what a call begins with shows only when its name is whole.
+        self.silent = 0
         self.finish_reason: str | None = None
 
 
@@ -56,6 +65,8 @@ class Generation:
         self._answers = [_Answer(new_parser(), prompt.thinking) for _ in range(answers)]
         self._unfinished = answers
         self._failure: RequestFailed | None = None
+        self._trail = current()
+        self._begun = False
         self.prompt_token_ids = prompt.token_ids
         self.usage = Usage(prompt=prompt.tokens)
 
@@ -83,7 +94,13 @@ class Generation:
             self._failure = error
             if not batches:
                 raise
+        if not self._begun:
+            self._begun = True
+            if self._trail is not None:
+                self._trail.token_came()
         if not self._unfinished:
+            if self._trail is not None:
+                self._trail.generation_ended()
             # The first answer stands for all where the metrics count how a request ended.
             self._permit.end(self._answers[0].finish_reason or "stop")
         return batches
@@ -100,6 +117,8 @@ class Generation:
 
     async def close(self, outcome: str = "client_gone") -> None:
         """Frees the engine's sequence and ends the permit, if the iteration has not ended by itself."""
+        if self._unfinished and self._begun and self._trail is not None:
+            self._trail.generation_ended()
         try:
             await self._stream.close()
         finally:
@@ -112,15 +131,25 @@ class Generation:
         events = answer.parser.feed(delta.text)
         if delta.finish_reason is not None:
             events = [*events, *answer.parser.finish()]
-        for event in events:
-            if type(event) is ToolCallStart:
-                answer.called_tool = True
-                # A call inside the thinking ends it without `</think>`.
-                answer.thinking = False
+        if events:
+            for event in events:
+                if type(event) is ToolCallStart:
+                    answer.called_tool = True
+                    # A call inside the thinking ends it without `</think>`.
+                    answer.thinking = False
+            if answer.called_tool and type(events[-1]) in _OF_CALLS:
+                self._count_tool(answer.silent + len(delta.token_ids))
+            answer.silent = 0
+        else:
+            answer.silent += len(delta.token_ids)
         if delta.finish_reason is not None:
             answer.finish_reason = _finished_by(delta.finish_reason, called_tool=answer.called_tool)
             self._unfinished -= 1
         return Batch(delta.answer, events, delta.token_ids, delta.logprobs, answer.finish_reason, delta.stop_string)
+
+    def _count_tool(self, tokens: int) -> None:
+        usage = self.usage
+        usage.tool = min(usage.tool + tokens, usage.completion - usage.reasoning)
 
     def _count(self, answer: _Answer, token_ids: Sequence[int], cached: int) -> None:
         self.usage.completion += len(token_ids)

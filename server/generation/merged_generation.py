@@ -50,6 +50,7 @@ class MergedGeneration:
             cached=sum(usage.cached for usage in usages),
             completion=sum(usage.completion for usage in usages),
             reasoning=sum(usage.reasoning for usage in usages),
+            tool=sum(usage.tool for usage in usages),
         )
 
     async def next(self) -> Sequence[Batch]:

@@ -8,17 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.generation.conversation import Conversation, Sampling, VideoPart
+from server.generation.conversation import Conversation, ImagePart, Sampling, VideoPart
 from server.generation.errors import ContextTooLong, InvalidRequest
 from server.generation.expectation import Expectation, guessed_raw_tokens, guessed_tokens
 from server.generation.generation import Generation, Parser
 from server.generation.merged_generation import MergedGeneration, RunningGeneration
 from server.generation.output_parser import OutputParser
 from server.generation.plain_text import PlainText
-from server.generation.ports import Engine, EngineStream, MediaDecoder, Order, Permit, Price, Prompt
+from server.generation.ports import (
+    DecodedImage,
+    DecodedVideo,
+    Engine,
+    EngineStream,
+    MediaDecoder,
+    Order,
+    Permit,
+    Price,
+    Prompt,
+)
 from server.generation.raw_prompt import RawPrompt
 from server.generation.resumable import ResumableStream, resumable
 from server.generation.template_messages import template_messages
+from server.telemetry.trail import current, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +148,10 @@ class Pipeline:
     async def prepare_raw(self, raw: RawPrompt) -> Prepared:
         """The raw prompt as the engine takes it. Raises InvalidRequest."""
         self._check_stops(raw.sampling)
-        prompt = await self._engine.render_raw(
-            raw.prompt, param=raw.param, add_special_tokens=raw.add_special_tokens, cache_salt=raw.cache_salt
-        )
+        with stage("render"):
+            prompt = await self._engine.render_raw(
+                raw.prompt, param=raw.param, add_special_tokens=raw.add_special_tokens, cache_salt=raw.cache_salt
+            )
         order = Order(
             sampling=with_defaults(raw.sampling, self._defaults.sampling_direct),
             max_tokens=self._max_tokens(prompt, raw.max_tokens, raw.default_max_tokens, raw.param, "max_tokens"),
@@ -158,8 +170,14 @@ class Pipeline:
         prompt, order = prepared.prompt, prepared.order
         may_stop = permit.may_stop and resumable(order)
         # Before there is a place: what takes a while must not keep one that another could have.
-        parameters = await self._engine.parameters(order)
-        await permit.admitted(Price(prompt, order.max_tokens, may_stop, prepared.cache_salt))
+        with stage("render"):
+            parameters = await self._engine.parameters(order)
+        with stage("queue"):
+            await permit.admitted(Price(prompt, order.max_tokens, may_stop, prepared.cache_salt))
+        trail = current()
+        if trail is not None:
+            trail.budget = order.thinking_budget
+            trail.begin("prefill")
         stream: EngineStream = await self._engine.submit(request_id, prompt, order, parameters)
         if may_stop:
             stream = ResumableStream(self._engine, request_id, prompt, order, permit, stream)
@@ -226,16 +244,23 @@ class Pipeline:
         videos = sum(isinstance(part, VideoPart) for part in media)
         _bound(len(media) - videos, self._defaults.max_images, "images")
         _bound(videos, self._defaults.max_videos, "videos")
-        decoded = dict(zip(media, await self._decoder.decode(media), strict=True))
+        decoded = dict(zip(media, await self._decode(media), strict=True))
         arguments: dict[str, Any] = {**conversation.template_arguments, "enable_thinking": thinking}
         if conversation.continue_final:
             arguments |= {"add_generation_prompt": False, "continue_final_message": True}
-        return await self._engine.render(
-            template_messages(conversation, decoded, self._defaults.stripped_lines),
-            tools=[tool.for_template() for tool in conversation.tools],
-            template_arguments=arguments,
-            cache_salt=conversation.cache_salt,
-        )
+        with stage("render"):
+            return await self._engine.render(
+                template_messages(conversation, decoded, self._defaults.stripped_lines),
+                tools=[tool.for_template() for tool in conversation.tools],
+                template_arguments=arguments,
+                cache_salt=conversation.cache_salt,
+            )
+
+    async def _decode(self, media: Sequence[ImagePart | VideoPart]) -> Sequence[DecodedImage | DecodedVideo]:
+        if not media:
+            return ()
+        with stage("media"):
+            return await self._decoder.decode(media)
 
     def _check_stops(self, sampling: Sampling) -> None:
         """Only a check of ours is in time: the engine would index its logits with them."""

@@ -10,8 +10,9 @@ from server.generation.conversation import Detail, ImagePart, VideoPart
 from server.generation.ports import DecodedImage, DecodedVideo
 from server.media.fetch import ByteBudget, Fetcher
 from server.media.pixels import NotAnImage, PixelBudget, decode_pixels
-from server.media.sources import fetched, from_data_url, refused
+from server.media.sources import fetched, from_data_url, refused, source
 from server.media.videos import VideoDecoder
+from server.telemetry import media_metrics
 
 
 class MediaDecoder:
@@ -51,7 +52,7 @@ class MediaDecoder:
         if not parts:
             return []
         bytes_left, pixels_left = ByteBudget(self._fetched_bytes), PixelBudget(self._request_pixels)
-        decoding = [asyncio.ensure_future(self._one(part, bytes_left, pixels_left)) for part in parts]
+        decoding = [asyncio.ensure_future(self._counted(part, bytes_left, pixels_left)) for part in parts]
         try:
             return await asyncio.gather(*decoding)
         finally:
@@ -65,6 +66,19 @@ class MediaDecoder:
         if self._videos is not None:
             self._videos.close()
 
+    async def _counted(
+        self, part: ImagePart | VideoPart, bytes_left: ByteBudget, pixels_left: PixelBudget
+    ) -> DecodedImage | DecodedVideo:
+        labels = "video" if isinstance(part, VideoPart) else "image", source(part)
+        try:
+            with media_metrics.SECONDS.labels(*labels).time():
+                decoded = await self._one(part, bytes_left, pixels_left)
+        except Exception:
+            media_metrics.ITEMS.labels(*labels, "failed").inc()
+            raise
+        media_metrics.ITEMS.labels(*labels, "taken").inc()
+        return decoded
+
     async def _one(
         self, part: ImagePart | VideoPart, bytes_left: ByteBudget, pixels_left: PixelBudget
     ) -> DecodedImage | DecodedVideo:
@@ -73,7 +87,9 @@ class MediaDecoder:
                 raise refused(part, "is not taken: this server takes no videos")
             return await self._videos.decode(part, bytes_left)
         body = await fetched(part, self._fetcher, bytes_left)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, part, body, pixels_left)
+        image = await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, part, body, pixels_left)
+        media_metrics.BYTES.labels("image", source(part)).inc(len(image.encoded))
+        return image
 
     def _decode(self, image: ImagePart, body: bytes | None, pixels_left: PixelBudget) -> DecodedImage:
         encoded = from_data_url(image, self._max_bytes) if body is None else body

@@ -15,6 +15,11 @@ def kind_of(part: ImagePart | VideoPart) -> Kind:
     return "video" if isinstance(part, VideoPart) else "image"
 
 
+def source(part: ImagePart | VideoPart) -> str:
+    """Where the part's bytes are, for metrics: `url` or `data`."""
+    return "url" if part.url[:8].lower().startswith(("http://", "https://")) else "data"
+
+
 def refused(part: ImagePart | VideoPart, why: str, *, code: str | None = None) -> InvalidRequest:
     """The error that names a part; `why` ends a sentence that begins with it."""
     kind = kind_of(part)
@@ -23,7 +28,7 @@ def refused(part: ImagePart | VideoPart, why: str, *, code: str | None = None) -
 
 async def fetched(part: ImagePart | VideoPart, fetcher: Fetcher | None, budget: ByteBudget) -> bytes | None:
     """The part's bytes if it is behind an http(s) address, else None. Raises InvalidRequest."""
-    if not part.url[:8].lower().startswith(("http://", "https://")):
+    if source(part) == "data":
         return None
     kind = kind_of(part)
     if fetcher is None:

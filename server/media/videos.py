@@ -19,7 +19,8 @@ from server.generation.conversation import VideoPart
 from server.generation.errors import Unavailable
 from server.generation.ports import DecodedVideo
 from server.media.fetch import ByteBudget, Fetcher
-from server.media.sources import fetched, from_data_url, refused
+from server.media.sources import fetched, from_data_url, refused, source
+from server.telemetry import media_metrics
 
 _WORKER = Path(__file__).with_name("video_worker.py")
 
@@ -61,6 +62,8 @@ class VideoDecoder:
     async def decode(self, video: VideoPart, bytes_left: ByteBudget) -> DecodedVideo:
         """The frames of one video. Raises InvalidRequest that names the part, Unavailable where too many wait."""
         body = await fetched(video, self._fetcher, bytes_left)
+        # Of a data URL three bytes in four characters.
+        media_metrics.BYTES.labels("video", source(video)).inc(len(video.url) * 3 // 4 if body is None else len(body))
         try:
             async with asyncio.timeout(self._limits.seconds):
                 await self._places.acquire()

@@ -6,9 +6,9 @@ from prometheus_client import REGISTRY, Counter, Gauge, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-REQUESTS = Counter(
-    "qwend_requests",
-    "Requests that were let in or refused, by how they ended.",
+PROMPTS = Counter(
+    "qwend_prompts",
+    "Prompts that were let in or turned away at the door, by how they ended; one completions request may have several.",
     ["outcome"],
 )
 IGNORED_PARAMETERS = Counter("qwend_ignored_parameters", "Request fields that are not known and had no effect.")

@@ -151,7 +151,7 @@ async def test_unknown_fields_are_named_and_the_header_is_the_chats(client: http
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_leaving_frees_every_prompt(client: httpx.AsyncClient, stream: bool) -> None:
-    ended = await metric(client, "qwend_requests_total")
+    ended = await metric(client, "qwend_prompts_total")
     payload = json.dumps(request(["a", "b", "c"], max_tokens=20_000, ignore_eos=True, stream=stream)).encode()
     _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     writer.write(
@@ -171,7 +171,7 @@ async def test_leaving_frees_every_prompt(client: httpx.AsyncClient, stream: boo
     writer.close()
     await until("vllm:num_requests_running", 0)
     await until("qwend_requests_in_flight", 0)
-    assert await metric(client, "qwend_requests_total") == ended + 3
+    assert await metric(client, "qwend_prompts_total") == ended + 3
 
 
 async def test_all_or_none_of_the_prompts_are_let_in(client: httpx.AsyncClient) -> None:

@@ -30,6 +30,7 @@ ARROWS = {
     "front_settings": {"section"},
     "store_settings": {"section"},
     "limit_settings": {"section"},
+    "telemetry_settings": {"section"},
     "profile_files": set(),
     "engine_argument_names": set(),
     "settings": {
@@ -39,6 +40,7 @@ ARROWS = {
         "front_settings",
         "store_settings",
         "limit_settings",
+        "telemetry_settings",
         "profile_files",
         "engine_argument_names",
     },

@@ -44,3 +44,14 @@ def test_the_commands_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name in re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{name}:", makefile, re.MULTILINE), f"make {name}"
+
+
+def test_every_metric_says_what_it_is_in_a_known_unit() -> None:
+    docs = reference_docs()
+    metrics = docs.own_metrics()
+    assert len(metrics) > 40
+    for metric in metrics:
+        assert metric._documentation.endswith("."), metric._name
+        assert metric._name.startswith(("qwend_", "gen_ai_server_")), metric._name
+        if metric._type == "histogram":
+            assert docs.unit(metric._name) != "count", metric._name

@@ -85,7 +85,10 @@ async def test_the_apis_documents_follow_the_settings(documents: str, there: set
 def test_the_admin_routes_have_theirs() -> None:
     at = build_service(Settings(), StartupPhases(lambda phase, seconds: None))
     admin = build_admin_app(Controls(at.tenants, at.quotas, at.desk, lambda: None, lambda: at.gate.state, lambda: 0))
-    assert set(policies(admin)) == {"/admin/reload", "/admin/tenants", "/admin/drain", "/admin/queue", "/openapi.json"}
+    assert set(policies(admin)) == {
+        *("/", "/openapi.json"),
+        *(f"/admin/{name}" for name in ("reload", "tenants", "drain", "queue", "log-level", "status")),
+    }
     assert set(policies(admin).values()) == {"admin"}
 
 
