@@ -17,10 +17,10 @@ install: ## Make .venv with everything in it (once; a second run does nothing)
 serve: install ## Serve the embedded reference checkpoint on PORT (8000)
 	@exec $(BIN)/qwend serve --host $(HOST) --port $(PORT)
 
-test: install lint redis postgresql ## Run the tests, most of them against a real engine over HTTP
+test: install lint redis postgresql prometheus ## Run the tests, most of them against a real engine over HTTP
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-slow: install redis postgresql ## Run the tests that take minutes
+test-slow: install redis postgresql prometheus ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 redis: ## Install redis-server where it is missing and can be (the tests need one)
@@ -28,6 +28,12 @@ redis: ## Install redis-server where it is missing and can be (the tests need on
 
 postgresql: ## Install PostgreSQL where it is missing and can be (the tests need one)
 	@scripts/install_postgresql.sh
+
+prometheus: ## Install prometheus where it is missing and can be (the tests of dashboards and alerts need it)
+	@scripts/install_prometheus.sh
+
+dashboards: install ## Write deploy/grafana anew
+	@$(BIN)/python scripts/dashboards.py
 
 lint: install ## Check style and types
 	@$(BIN)/ruff check .

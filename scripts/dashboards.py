@@ -1,0 +1,265 @@
+"""Writes deploy/grafana/*.json, the dashboards; a test fails when they are out of date.
+
+python scripts/dashboards.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+TARGET = Path(__file__).parents[1] / "deploy" / "grafana"
+
+Panel = tuple[str, str, list[tuple[str, str]]]
+"""Title, Grafana's unit, and queries with their legends."""
+
+
+def _quantiles(metric: str, by: str = "") -> list[tuple[str, str]]:
+    extra = f", {by}" if by else ""
+    legend = f" {{{{{by}}}}}" if by else ""
+    return [
+        (f"histogram_quantile({part}, sum by (le{extra}) (rate({metric}_bucket[5m])))", f"p{round(part * 100)}{legend}")
+        for part in (0.5, 0.95)
+    ]
+
+
+DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
+    "overview": (
+        "qwend: overview",
+        [
+            ("What the daemon is doing", "short", [("qwend_state", "{{state}}")]),
+            ("Requests by result", "reqps", [("sum by (result) (rate(qwend_requests_total[5m]))", "{{result}}")]),
+            (
+                "In flight and waiting",
+                "short",
+                [("qwend_requests_in_flight", "in flight"), ("sum(qwend_admission_waiting)", "waiting")],
+            ),
+            ("Time to first token", "s", _quantiles("qwend_time_to_first_token_seconds")),
+            ("Time per output token", "s", _quantiles("qwend_time_per_output_token_seconds")),
+            ("Time between tokens", "s", _quantiles("qwend_inter_token_latency_seconds")),
+            ("Whole request", "s", _quantiles("qwend_request_seconds")),
+            (
+                "Mean time in each stage",
+                "s",
+                [
+                    (
+                        "sum by (stage) (rate(qwend_request_stage_seconds_sum[5m]))"
+                        " / sum by (stage) (rate(qwend_request_stage_seconds_count[5m]))",
+                        "{{stage}}",
+                    )
+                ],
+            ),
+            ("Tokens", "short", [("sum by (kind) (rate(qwend_tokens_total[5m]))", "{{kind}}")]),
+            (
+                "Requests by dialect",
+                "reqps",
+                [("sum by (dialect) (rate(qwend_requests_received_total[5m]))", "{{dialect}}")],
+            ),
+            ("Engine heartbeat age", "s", [("qwend_engine_heartbeat_age_seconds", "age")]),
+        ],
+    ),
+    "admission": (
+        "qwend: admission and tenants",
+        [
+            ("Waiting by class", "short", [("qwend_admission_waiting", "{{class}}")]),
+            ("Wait for the engine", "s", _quantiles("qwend_admission_wait_seconds", "class")),
+            (
+                "Refusals by outcome",
+                "reqps",
+                [('sum by (outcome) (rate(qwend_requests_total{result="refused"}[5m]))', "{{outcome}}")],
+            ),
+            (
+                "Refusals by tenant",
+                "reqps",
+                [('sum by (tenant) (rate(qwend_requests_total{result="refused"}[5m]))', "{{tenant}}")],
+            ),
+            ("Requests by tenant", "reqps", [("sum by (tenant) (rate(qwend_requests_total[5m]))", "{{tenant}}")]),
+            ("Tokens by tenant", "short", [("sum by (tenant) (rate(qwend_tokens_total[5m]))", "{{tenant}}")]),
+            (
+                "Room that is taken",
+                "percentunit",
+                [
+                    (
+                        "sum by (resource) (qwend_admission_used) / sum by (resource) (qwend_admission_limit)",
+                        "{{resource}}",
+                    )
+                ],
+            ),
+            (
+                "Tickets by outcome",
+                "reqps",
+                [("sum by (outcome) (rate(qwend_admission_outcomes_total[5m]))", "{{outcome}}")],
+            ),
+            (
+                "Forecast error and bias",
+                "short",
+                [("qwend_admission_forecast_error_ratio", "error"), ("qwend_admission_forecast_bias_ratio", "bias")],
+            ),
+            ("Batch requests stopped for others", "short", [("rate(qwend_admission_stops_total[5m])", "stops")]),
+            (
+                "Refused keys and admin actions",
+                "short",
+                [("sum by (event) (rate(qwend_audit_events_total[5m]))", "{{event}}")],
+            ),
+        ],
+    ),
+    "engine": (
+        "qwend: engine and KV cache",
+        [
+            ("Heartbeat age", "s", [("qwend_engine_heartbeat_age_seconds", "age")]),
+            (
+                "KV cache used",
+                "percentunit",
+                [("qwend_engine_kv_used_ratio", "ours"), ("vllm:kv_cache_usage_perc", "vLLM's")],
+            ),
+            (
+                "Sequences",
+                "short",
+                [("vllm:num_requests_running", "running"), ("vllm:num_requests_waiting", "waiting")],
+            ),
+            ("Tokens computed", "short", [("sum by (kind) (rate(qwend_engine_step_tokens_total[5m]))", "{{kind}}")]),
+            ("Steps", "short", [("rate(qwend_engine_steps_total[5m])", "steps / s")]),
+            ("Part of the time in steps", "percentunit", [("rate(qwend_engine_busy_seconds_total[5m])", "busy")]),
+            (
+                "Prefix cache hits",
+                "percentunit",
+                [("rate(vllm:prefix_cache_hits_total[5m]) / rate(vllm:prefix_cache_queries_total[5m])", "hits")],
+            ),
+            ("Preemptions", "short", [("rate(qwend_engine_preemptions_total[5m])", "preemptions / s")]),
+            ("Time between tokens", "s", _quantiles("vllm:inter_token_latency_seconds")),
+        ],
+    ),
+    "cost": (
+        "qwend: cost and reasoning efficiency",
+        [
+            ("Dollars per million tokens", "currencyUSD", [("qwend_cost_dollars_per_million_tokens", "{{kind}}")]),
+            (
+                "All in, idle time too: dollars per million tokens",
+                "currencyUSD",
+                [
+                    (
+                        "1e6 * sum(rate(qwend_cost_spent_dollars_total[15m]))"
+                        " / sum(rate(qwend_engine_step_tokens_total[15m]))",
+                        "any token",
+                    )
+                ],
+            ),
+            (
+                "Dollars an hour by what they are spent on",
+                "currencyUSD",
+                [("3600 * sum by (kind) (rate(qwend_cost_spent_dollars_total[5m]))", "{{kind}}")],
+            ),
+            (
+                "Dollars an hour by tenant",
+                "currencyUSD",
+                [("3600 * sum by (tenant) (rate(qwend_cost_dollars_total[5m]))", "{{tenant}}")],
+            ),
+            ("Price of the hardware", "currencyUSD", [("qwend_cost_dollars_per_hour", "an hour")]),
+            (
+                "Thinking tokens for each answer token",
+                "short",
+                [
+                    (
+                        'sum by (tenant, effort) (rate(qwend_tokens_total{kind="reasoning"}[15m]))'
+                        ' / sum by (tenant, effort) (rate(qwend_tokens_total{kind="answer"}[15m]))',
+                        "{{tenant}} {{effort}}",
+                    )
+                ],
+            ),
+            (
+                "Part of thinking that its budget ended",
+                "percentunit",
+                [
+                    (
+                        "sum by (tenant, effort) (rate(qwend_thinking_budget_hits_total[15m]))"
+                        " / sum by (tenant, effort) (rate(qwend_thinking_requests_total[15m]))",
+                        "{{tenant}} {{effort}}",
+                    )
+                ],
+            ),
+            (
+                "Part of the prompts in the cache",
+                "percentunit",
+                [
+                    (
+                        'sum(rate(qwend_tokens_total{kind="cached"}[15m]))'
+                        ' / sum(rate(qwend_tokens_total{kind="prompt"}[15m]))',
+                        "cached",
+                    )
+                ],
+            ),
+        ],
+    ),
+    "frontend": (
+        "qwend: front end",
+        [
+            ("CPU", "short", [('rate(process_cpu_seconds_total{job="qwend"}[5m])', "cores")]),
+            ("Event loop lag", "s", _quantiles("qwend_event_loop_lag_seconds")),
+            ("Frames written", "short", [("rate(qwend_stream_frames_total[5m])", "frames / s")]),
+            (
+                "CPU for each token",
+                "s",
+                [
+                    (
+                        'sum(rate(process_cpu_seconds_total{job="qwend"}[5m]))'
+                        ' / sum(rate(qwend_engine_step_tokens_total{kind="decode"}[5m]))',
+                        "CPU / token",
+                    )
+                ],
+            ),
+            ("Memory", "bytes", [('process_resident_memory_bytes{job="qwend"}', "resident")]),
+            (
+                "Media",
+                "short",
+                [
+                    (
+                        "sum by (kind, source, outcome) (rate(qwend_media_items_total[5m]))",
+                        "{{kind}} {{source}} {{outcome}}",
+                    )
+                ],
+            ),
+            ("Media bytes", "Bps", [("sum by (kind) (rate(qwend_media_bytes_total[5m]))", "{{kind}}")]),
+            ("Time to pixels", "s", _quantiles("qwend_media_seconds", "source")),
+            ("Streams cut off", "short", [("rate(qwend_streams_cut_off_total[5m])", "cut off / s")]),
+        ],
+    ),
+}
+
+
+def render(name: str) -> str:
+    """A dashboard as Grafana imports it: two panels a row, one data source to choose."""
+    title, panels = DASHBOARDS[name]
+    source = {"type": "prometheus", "uid": "${source}"}
+    made: list[dict[str, Any]] = [
+        {
+            "id": number + 1,
+            "type": "timeseries",
+            "title": heading,
+            "datasource": source,
+            "gridPos": {"h": 8, "w": 12, "x": 12 * (number % 2), "y": 8 * (number // 2)},
+            "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+            "targets": [
+                {"refId": chr(ord("A") + place), "expr": query, "legendFormat": legend, "datasource": source}
+                for place, (query, legend) in enumerate(queries)
+            ],
+        }
+        for number, (heading, unit, queries) in enumerate(panels)
+    ]
+    dashboard = {
+        "uid": f"qwend-{name}",
+        "title": title,
+        "tags": ["qwend"],
+        "schemaVersion": 39,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "templating": {"list": [{"name": "source", "type": "datasource", "query": "prometheus"}]},
+        "panels": made,
+    }
+    return json.dumps(dashboard, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.mkdir(parents=True, exist_ok=True)
+    for each in DASHBOARDS:
+        (TARGET / f"{each}.json").write_text(render(each), encoding="utf-8")

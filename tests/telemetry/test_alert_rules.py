@@ -1,0 +1,31 @@
+"""Rules and dashboards as files: Prometheus' own checker on series that faults make, and the generator's output."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+from tests.telemetry.prometheus_server import needed
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_intended_alerts_fire_and_no_others() -> None:
+    test = Path(__file__).with_name("alerts_test.yaml")
+    done = subprocess.run([needed("promtool"), "test", "rules", str(test)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_are_valid() -> None:
+    files = sorted(map(str, (ROOT / "deploy" / "prometheus").glob("*.yaml")))
+    done = subprocess.run([needed("promtool"), "check", "rules", *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboards_are_what_the_script_writes() -> None:
+    spec = importlib.util.spec_from_file_location("dashboards", ROOT / "scripts" / "dashboards.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    written = {path.stem: path.read_text() for path in (ROOT / "deploy" / "grafana").glob("*.json")}
+    assert written == {name: script.render(name) for name in script.DASHBOARDS}, "run: make dashboards"
