@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
+from server.engine.canary import CANARY_ID, Canary
 from server.engine.child_processes import prepare_children
 from server.engine.coalescing import Coalescer
 from server.engine.failures import translate
+from server.engine.last_words import LastWords, how_ended
 from server.engine.media_connector import ready, register
 from server.engine.nested_configs import with_configs
 from server.engine.order_parameters import OrderParameters
 from server.engine.plain_outputs import is_plain, shorten
+from server.engine.process_tree import Compilers, descendants, kill
 from server.engine.size import engine_size
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.step_reports import Listener, step_reporter
@@ -34,8 +37,23 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 class VllmEngine:
     """Start it with `start`; it serves until `stop` or until its process dies."""
 
-    def __init__(self, llm: Any, parameters: OrderParameters, listeners: list[Listener], coalescer: Coalescer) -> None:
+    def __init__(
+        self,
+        llm: Any,
+        parameters: OrderParameters,
+        listeners: list[Listener],
+        coalescer: Coalescer,
+        canary: Canary,
+        tap: EngineLogTap,
+        words: LastWords,
+    ) -> None:
         self._llm = llm
+        self._canary = canary
+        self._canary_prompt: Prompt | None = None
+        self._tap, self._words = tap, words
+        self._compilers = Compilers()
+        # The workers too, which are not ours to find once their parent has died.
+        self._tree = descendants(self.process_ids)
         self._coalescer = coalescer
         listeners.append(lambda report: coalescer.step_ended())
         self._listeners = listeners
@@ -48,19 +66,28 @@ class VllmEngine:
     async def start(cls, settings: Settings, phases: StartupPhases) -> VllmEngine:
         """Builds the engine in a thread, so that probes are answered meanwhile, and warms the renderer up.
 
-        Raises whatever vLLM raises; a failed start leaves no process behind.
+        Raises StartFailed with the reason that the engine's processes gave, where they gave one, or whatever vLLM
+        raises.
         """
-        tap = EngineLogTap(phases, settings.log.engine_level)
+        words = LastWords()
+        tap = EngineLogTap(phases, settings.log.engine_level, words)
         tap.open()
         listeners: list[Listener] = []
+        canary = Canary()
         try:
-            llm = await asyncio.to_thread(_build, settings, phases, listeners)
-        finally:
+            llm = await asyncio.to_thread(_build, settings, phases, listeners, canary)
+            tap.started()
+            streaming = settings.streaming
+            coalescer = Coalescer(streaming.hold_seconds, streaming.behind)
+            engine = cls(llm, await OrderParameters.start(llm, settings), listeners, coalescer, canary, tap, words)
+            await engine._warm_up()
+        except Exception as error:
+            await asyncio.sleep(_ON_THE_WAY_SECONDS)
             tap.close()
-        streaming = settings.streaming
-        coalescer = Coalescer(streaming.hold_seconds, streaming.behind)
-        engine = cls(llm, await OrderParameters.start(llm, settings), listeners, coalescer)
-        await engine._warm_up()
+            # vLLM's own error says that a process failed; why is in what the process said.
+            if words.first:
+                raise StartFailed(words.first) from error
+            raise
         return engine
 
     @property
@@ -103,6 +130,15 @@ class VllmEngine:
         """Exit code of each engine core by process id; None while it runs."""
         manager = self._llm.engine_core.resources.engine_manager
         return {process.pid: process.exitcode for process in manager.processes} if manager is not None else {}
+
+    @property
+    def cause(self) -> str:
+        """Why the engine died, in one line, as far as anything tells."""
+        return "; ".join(each for each in (how_ended(self.exit_codes), self._words.first) if each)
+
+    def compilers_at_work(self) -> bool:
+        """Whether compilers run for the engine, which may keep a step for minutes."""
+        return self._compilers.at_work(self.process_ids)
 
     @property
     def unfinished(self) -> int:
@@ -213,10 +249,27 @@ class VllmEngine:
         plain = state is not None and is_plain(state)
         return VllmStream(self._llm, queue, self._coalescer, order.sampling.logprobs, plain=plain, whole=order.whole)
 
+    async def canary(self) -> None:
+        """Has the engine make one token that shows in no metrics. Raises what `submit` and `next` raise."""
+        if self._canary_prompt is None:
+            self._canary_prompt = await self.render_raw("Hello", param="", add_special_tokens=False)
+        order = Order(Sampling(temperature=0.0), max_tokens=1, thinking=False)
+        with self._canary.under_way(self._llm):
+            stream = await self.submit(CANARY_ID, self._canary_prompt, order)
+            try:
+                while not any(delta.finish_reason for delta in await stream.next()):
+                    pass
+            finally:
+                await stream.close()
+
     async def stop(self, seconds: float) -> None:
         """Ends the engine's processes, waiting up to `seconds` for them to end by themselves."""
         self._parameters.close()
-        await asyncio.to_thread(self._llm.shutdown, seconds)
+        try:
+            await asyncio.to_thread(self._llm.shutdown, seconds)
+        finally:
+            kill(self._tree)
+            self._tap.close()
 
     def _abandon(self, adding: asyncio.Future[Any]) -> None:
         if not adding.cancelled() and adding.exception() is None:
@@ -249,9 +302,15 @@ class VllmEngine:
 
 
 _BACKGROUND: set[asyncio.Future[None]] = set()
+# For what a dying process said last to be heard.
+_ON_THE_WAY_SECONDS = 0.2
 
 
-def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener]) -> Any:
+class StartFailed(Exception):
+    """The engine did not start; the message is the first error of its processes."""
+
+
+def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener], canary: Canary) -> Any:
     apply_environment(settings)
     prepare_children()
     ensure()
@@ -262,7 +321,9 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener])
     register()
     config = AsyncEngineArgs(**with_configs(engine_arguments(settings))).create_engine_config()
     phases.enter("engine process")
-    llm = AsyncLLM.from_vllm_config(config, stat_loggers=[step_reporter(listeners), batching_prometheus_logger()])
+    llm = AsyncLLM.from_vllm_config(
+        config, stat_loggers=[step_reporter(listeners), batching_prometheus_logger(canary.is_alone)]
+    )
     # vLLM reads its environment at every token unless told that it will not change: 12 instead of 22 us a token.
     envs.enable_envs_cache()
     # Kept for a log line every ten seconds that only vLLM's own server asks for; 0.1 ms a step.

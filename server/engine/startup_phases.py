@@ -1,7 +1,8 @@
-"""Which phase a start is in, and how long each took.
+"""Which phase a start is in, and how long each took; and what the engine's processes said before they died.
 
 A start of the real model takes minutes, nearly all of them inside vLLM's processes, which tell what they do in their
-log alone. A log handler in each of them sends the daemon the name of the phase that a known line begins.
+log alone. A log handler in each of them sends the daemon the name of the phase that a known line begins, and the errors
+that it logs: where a process ends, its last words are the only ones that say why.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server.engine.last_words import LastWords, said
+
 PHASES = ("configuration", "engine process", "weights", "warm-up", "ready")
 
 _SOCKET = "QWEND_STARTUP_SOCKET"
@@ -29,20 +32,33 @@ _MARKS = {
 }
 
 
+_ERROR = "error: "
+_LONGEST = 4096
+
+
 class PhaseHandler(logging.Handler):
-    """Runs in vLLM's processes: tells the daemon when a line begins a phase."""
+    """Runs in vLLM's processes: tells the daemon when a line begins a phase, and of every error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends the phase that this record begins, if any; a daemon that no longer listens is no error."""
+        """Sends the phase that this record begins or the error that it is, if any.
+
+        A daemon that no longer listens is no error, and whatever is odd about a record must not end who logs it.
+        """
         path = os.environ.get(_SOCKET)
-        phase = next((name for start, name in _MARKS.items() if str(record.msg).startswith(start)), None)
-        if path is None or phase is None:
+        if path is None:
             return
         try:
+            told = next((name for start, name in _MARKS.items() if str(record.msg).startswith(start)), None)
+            if told is None and record.levelno >= logging.ERROR:
+                told = f"{_ERROR}{said(record)}"
+            if told is None:
+                return
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-                sender.sendto(phase.encode(), path)
+                sender.sendto(told.encode(errors="replace"), path)
         except OSError:
             return
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
 
 
 class StartupPhases:
@@ -78,8 +94,9 @@ class EngineLogTap:
     Sets VLLM_LOGGING_CONFIG_PATH unless the operator has set it, in which case the phases between are not seen.
     """
 
-    def __init__(self, phases: StartupPhases, level: str) -> None:
+    def __init__(self, phases: StartupPhases, level: str, words: LastWords | None = None) -> None:
         self._phases = phases
+        self._words = words
         self._level = level.upper()
         self._folder = tempfile.TemporaryDirectory(prefix="qwend-")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -95,21 +112,29 @@ class EngineLogTap:
         os.environ.setdefault(_CONFIG_PATH, str(config))
         threading.Thread(target=self._listen, name="startup-phases", daemon=True).start()
 
-    def close(self) -> None:
-        """Stops listening and removes the files."""
+    def started(self) -> None:
+        """The processes are there: later ones are none of the engine's, but these are still listened to."""
         os.environ.pop(_SOCKET, None)
-        # Or the next process that imports vllm would look for a file that is gone, and end.
+        # Or the next process that imports vllm would look for a file that may be gone, and end.
         if os.environ.get(_CONFIG_PATH) == str(Path(self._folder.name) / _CONFIG):
             del os.environ[_CONFIG_PATH]
+
+    def close(self) -> None:
+        """Stops listening and removes the files."""
+        self.started()
         self._socket.close()
         self._folder.cleanup()
 
     def _listen(self) -> None:
         while True:
             try:
-                self._phases.enter(self._socket.recv(64).decode())
+                told = self._socket.recv(_LONGEST).decode(errors="replace")
             except OSError:
                 return
+            if told in PHASES:
+                self._phases.enter(told)
+            elif told.startswith(_ERROR) and self._words is not None:
+                self._words.hear(told.removeprefix(_ERROR))
 
 
 def _logging_config(level: str) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from server.telemetry.engine_metrics import ITL
 
 
-def batching_prometheus_logger() -> Any:
-    """A stat logger class for AsyncLLM, which takes it in place of its own PrometheusStatLogger.
+def batching_prometheus_logger(hidden: Callable[[Any], bool] = lambda iteration_stats: False) -> Any:
+    """A stat logger class for AsyncLLM, which takes it in place of its own PrometheusStatLogger. It leaves steps out
+    whose IterationStats are `hidden`.
 
     A class made here and not at import, since vllm is imported late.
     """
@@ -21,6 +22,8 @@ def batching_prometheus_logger() -> Any:
         def record(
             self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
         ) -> None:
+            if hidden(iteration_stats):
+                return
             latencies: Sequence[float] = ()
             if iteration_stats is not None:
                 latencies = iteration_stats.inter_token_latencies_iter
