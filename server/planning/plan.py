@@ -10,7 +10,7 @@ from server.planning.deployment import Deployment
 from server.planning.layout import KvLayout, LayoutQuestion
 from server.planning.model_shapes import ModelShapes, model_shapes
 from server.planning.reserve import Reserve, reserve
-from server.planning.weights import WeightBytes, weight_bytes
+from server.planning.weights import WeightBytes, check_division, weight_bytes
 
 Ask = Callable[[LayoutQuestion], KvLayout]
 """Asks vLLM for a layout: `server.engine.kv_layout.layouts`."""
@@ -112,6 +112,19 @@ def static_problems(deployment: Deployment, shapes: ModelShapes) -> list[Problem
     return found
 
 
+def certain_problems(deployment: Deployment, shapes: ModelShapes) -> list[Problem]:
+    """What no engine could do, told without asking vLLM: nothing that rests on an estimate.
+
+    Raises BadDeployment where the model cannot be divided like this.
+    """
+    check_division(deployment, shapes)
+    weights = weight_bytes(deployment, shapes)
+    usable = int(deployment.hardware.gpu.memory_bytes * deployment.gpu_memory_utilization)
+    exact = deployment.weights in ("bf16", "fp8")
+    too_heavy = [_weights_problem(deployment, weights.total, usable)] if exact and weights.total > usable else []
+    return [*static_problems(deployment, shapes), *too_heavy]
+
+
 def make_plan(deployment: Deployment, ask: Ask) -> Plan:
     """Plans `deployment`.
 
@@ -170,19 +183,25 @@ def rooms(deployment: Deployment, layout: KvLayout) -> tuple[Room, ...]:
     return tuple(found)
 
 
-def _memory_problems(deployment: Deployment, memory: Memory, layout: KvLayout) -> list[Problem]:
-    def gib(size: int) -> str:
-        return f"{size / 2**30:.1f} GiB"
+def _weights_problem(deployment: Deployment, weights: int, usable: int) -> Problem:
+    take = f"the {deployment.weights} weights take {_gib(weights)} on each GPU"
+    return Problem("memory", f"{take}, {_offered(deployment, usable)}")
 
-    where = f"of {gib(memory.usable)} that each {deployment.hardware.gpu.name} offers"
-    where += f" ({deployment.gpu_memory_utilization:.0%} of {gib(memory.total)})"
+
+def _offered(deployment: Deployment, usable: int) -> str:
+    gpu = deployment.hardware.gpu
+    part = f"({deployment.gpu_memory_utilization:.0%} of {_gib(gpu.memory_bytes)})"
+    return f"of {_gib(usable)} that each {gpu.name} offers {part}"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _memory_problems(deployment: Deployment, memory: Memory, layout: KvLayout) -> list[Problem]:
+    gib, where = _gib, _offered(deployment, memory.usable)
     if memory.weights.total > memory.usable:
-        return [
-            Problem(
-                "memory",
-                f"the {deployment.weights} weights take {gib(memory.weights.total)} on each GPU, {where}",
-            )
-        ]
+        return [_weights_problem(deployment, memory.weights.total, memory.usable)]
     if memory.kv <= 0:
         return [
             Problem(
