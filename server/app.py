@@ -53,6 +53,7 @@ from server.telemetry.metrics import IN_FLIGHT, PROMPTS
 from server.telemetry.request_log import DEFAULT_PATTERNS, Redaction, request_logger
 from server.telemetry.requests import Requests, View
 from server.telemetry.tracing import Tracing
+from server.vitals.vitals import Vitals
 
 
 def build_service(settings: Settings, phases: StartupPhases) -> Service:
@@ -65,13 +66,20 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     quotas = Quotas(MemoryStore(), RedisStore(url.get_secret_value()) if url is not None else None)
     file, keys_file = settings.tenants.file, settings.tenants.keys_file
     tracing = _tracing(settings)
+    desk = Desk(
+        Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: PROMPTS.labels(outcome).inc()),
+        quotas,
+        enabled=settings.admission.enabled,
+        overload_status=settings.admission.overload_status,
+        default_output_tokens=settings.quotas.default_output_tokens,
+    )
     service = Service(
-        desk=Desk(
-            Gate(on_change=IN_FLIGHT.set, on_end=lambda outcome: PROMPTS.labels(outcome).inc()),
-            quotas,
-            enabled=settings.admission.enabled,
-            overload_status=settings.admission.overload_status,
-            default_output_tokens=settings.quotas.default_output_tokens,
+        desk=desk,
+        vitals=Vitals(
+            desk.gate,
+            phase=lambda: phases.current,
+            waiting=lambda: desk.waiting,
+            saturated_waiting=settings.health.saturated_waiting,
         ),
         tenants=TenantFile(
             Path(file) if file is not None else None,
@@ -103,7 +111,6 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
         strict=settings.server.strict_parameters,
         keep_alive=settings.server.keep_alive_seconds,
         patience=settings.streaming.unread_seconds or None,
-        phase=lambda: phases.current,
         version=server.__version__,
         engine_version=vllm_version(),
         aliases=tuple(alias for alias in settings.model.aliases if "*" not in alias),

@@ -13,8 +13,9 @@ from server.cli_doctor import doctor
 from server.cli_keys import keys_app
 from server.cli_plan import plan
 from server.cli_profiles import EXIT_USAGE, load_or_exit, profiles_app
-from server.launch import check_node
+from server.launch import check_node, check_supervision
 from server.settings import Settings
+from server.supervised import is_supervised
 from server.telemetry.logs import configure_logs
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=server.__doc__)
@@ -45,6 +46,9 @@ def serve(
     ] = None,
     master_addr: Annotated[str | None, typer.Option(help="Address of node 0, as the other nodes reach it.")] = None,
     executor: Annotated[str | None, typer.Option(help="`mp`, vLLM's own processes, or `ray`.")] = None,
+    supervise: Annotated[
+        bool | None, typer.Option("--supervise", help="Start the daemon anew when it dies, on the same port.")
+    ] = None,
 ) -> None:
     """Serves a model. Without options: the embedded reference checkpoint on port 8000."""
     settings = _settings(
@@ -57,10 +61,12 @@ def serve(
             "log": {"format": log_format},
             "node": {"rank": node_rank, "master_addr": master_addr},
             "engine": {"distributed_executor_backend": executor},
+            "supervise": {"on": supervise},
         },
     )
     try:
         check_node(settings)
+        check_supervision(settings)
     except ValueError as error:
         typer.echo(f"qwend: {error}", err=True)
         raise typer.Exit(EXIT_USAGE) from error
@@ -69,6 +75,10 @@ def serve(
         from server.engine.headless import run_workers
 
         code = run_workers(settings)
+    elif settings.supervise.on and not is_supervised():
+        from server.supervisor import run as supervise_daemon
+
+        code = supervise_daemon(settings)
     else:
         from server.daemon import run
 

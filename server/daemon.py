@@ -19,31 +19,38 @@ from server.api.admin import Controls, build_admin_app
 from server.api.certificates import CertificateError
 from server.api.direct_send import DirectSend
 from server.app import attach_engine, build_app, build_service
-from server.engine.client import VllmEngine
+from server.engine.client import StartFailed, VllmEngine
+from server.engine.process_tree import descendants, kill
 from server.engine.startup_phases import StartupPhases
 from server.front_settings import admin_needs_key
 from server.generation.errors import EngineDied, Interrupted
 from server.generation.ports import Engine
 from server.http_server import certificates_of, http_server
 from server.idle_memory import give_back_when_idle
+from server.listening import CannotListen, allow_open_files, listeners
+from server.preflight import CannotStart, preflight
 from server.settings import Settings
 from server.store.opening import open_store
 from server.store.response_store import StoreStartError
+from server.supervised import RESTARTS, Supervised
 from server.telemetry.frontend_metrics import show_state, watch_loop
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
+from server.vitals.watch import Beating, Watch
 from server.welcome import welcome
 
 _log = get_logger("daemon")
 
-# After the engine's death: how often it is looked for, how long streams have to send their error event, and when the
-# process ends even if something hangs.
+# After the engine's death: how often it is looked for, how long its last words may take, how long streams have to send
+# their error event, and when the process ends even if something hangs.
 _DEATH_POLL_SECONDS = 0.2
-_LAST_WORDS_SECONDS = 3.0
+_LAST_ERRORS_SECONDS = 0.5
+_LAST_WORDS_SECONDS = 2.5
 _DEATH_LIMIT_SECONDS = 8.0
 _ENGINE_STOP_SECONDS = 5.0
+# After a drain: connections are given 5 s and the engine as long, and then it ends all the same.
+_DRAINED_LIMIT_SECONDS = 13.0
 _LAST_ANSWER_SECONDS = 0.1
-_SEND_BUFFER_BYTES = 256 * 1024
 _GC_THRESHOLDS = (20_000, 20, 20)
 
 _NO_ADMIN_KEY = (
@@ -57,12 +64,16 @@ EXIT_LISTEN = 2
 EXIT_USAGE = 2
 
 
-class OwnedEngine(Engine, Protocol):
+class OwnedEngine(Engine, Beating, Protocol):
     """An engine with the processes that it runs in, which end with the daemon."""
 
     @property
     def dead(self) -> bool:
         """Whether the engine is gone."""
+
+    @property
+    def cause(self) -> str:
+        """Why it is gone, in one line, as far as anything tells."""
 
     @property
     def exit_codes(self) -> Mapping[int, int | None]:
@@ -86,7 +97,7 @@ class Daemon:
         self._start_engine = start_engine
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
-        self._gate = self._service.gate
+        self._gate, self._vitals = self._service.gate, self._service.vitals
         show_state(State, lambda: self._gate.state)
         self._certificates = certificates_of(settings.server)
         self._http = http_server(DirectSend(build_app(self._service)), settings, self._certificates)
@@ -109,8 +120,11 @@ class Daemon:
             self._certificates if with_key else None,
         )
         self._engine: OwnedEngine | None = None
+        self._supervised = Supervised()
+        self._vitals.restarts = int(os.environ.pop(RESTARTS, "0"))
         self._signals = 0
         self._draining = False
+        self._given_up = ""
         self._reloading: asyncio.Task[None] | None = None
         self._watching_store: asyncio.Task[None] | None = None
 
@@ -120,20 +134,12 @@ class Daemon:
         if server.admin and admin_needs_key(server) and not self._service.tenants.directory.has_admin_key:
             _log.error("the admin port would be open to nobody", host=server.admin_host, why=_NO_ADMIN_KEY)
             return EXIT_USAGE
-        listeners: list[socket.socket] = []
-        host, port = server.host, server.port
         try:
-            listeners.append(_listen(host, port))
-            if server.admin:
-                host = server.admin_host
-                # The port after the public one as it was really given, which may have been any free one.
-                port = listeners[0].getsockname()[1] + 1 if server.admin_port is None else server.admin_port
-                listeners.append(_listen(host, port))
-        except (OSError, OverflowError) as error:
-            which = "admin" if listeners else "public"
-            _log.error("cannot listen", which=which, host=host, port=port, why=str(error))
+            listener, *admin_listeners = listeners(self._settings.server)
+        except CannotListen as error:
+            _log.error("cannot listen", which=error.which, host=error.host, port=error.port, why=error.why)
             return EXIT_LISTEN
-        listener, *admin_listeners = listeners
+        allow_open_files()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
@@ -148,7 +154,7 @@ class Daemon:
         if self._certificates is not None:
             watching.append(asyncio.create_task(self._certificates.watch()))
         try:
-            return await self._serve(listener, admin_listeners)
+            code = await self._serve(listener, admin_listeners)
         finally:
             for each in watching:
                 each.cancel()
@@ -159,6 +165,8 @@ class Daemon:
             await self._close_store()
             if self._service.tracing is not None:
                 await asyncio.to_thread(self._service.tracing.close)
+        self._tell_end(code)
+        return code
 
     async def _close_store(self) -> None:
         if self._service.store is None:
@@ -170,17 +178,11 @@ class Daemon:
 
     async def _serve(self, listener: socket.socket, admin_listeners: list[socket.socket]) -> int:
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
-        code = EXIT_OK
+        listening = asyncio.create_task(self._supervised.listening(self._http, lambda: self._drain("supervisor gone")))
         try:
-            engine = self._engine = await self._start_engine(self._settings, self._phases)
+            engine = self._engine = await self._started()
         except Exception as error:  # noqa: BLE001 - whatever it was, the process must end and say it
-            _log.error("the engine did not start", why=_cause(error), exc_info=self._settings.log.level == "debug")
-            code = EXIT_ENGINE
-            self._gate.close()
-            self._http.should_exit = True
-            await serving
-            _kill_children()
-            return code
+            return await self._did_not_start(_cause(error), serving, show_trace=not isinstance(error, CannotStart))
         attach_engine(self._service, engine, self._settings)
         # What is there by now stays for good, and it is a lot: a full collection that walks it stalls every stream for
         # more than half a second (measured at 20 requests a second, about once a minute).
@@ -194,20 +196,52 @@ class Daemon:
             self._watching_store = asyncio.create_task(self._service.store.watch())
         self._phases.enter("ready")
         self._announce(listener, *admin_listeners)
-        watching = asyncio.create_task(self._watch(engine))
-        tidying = asyncio.create_task(give_back_when_idle(lambda: len(self._gate)))
+        await listening
+        self._supervised.ready()
+        watching = [
+            asyncio.create_task(self._watch(engine)),
+            asyncio.create_task(self._heartbeat(engine).run()),
+            asyncio.create_task(give_back_when_idle(lambda: len(self._gate))),
+        ]
         await serving
-        tidying.cancel()
-        code = EXIT_ENGINE if self._gate.state is State.DEAD else EXIT_OK
-        watching.cancel()
-        if not engine.dead:
-            await engine.stop(_ENGINE_STOP_SECONDS)
-        _log.info("stopped", exit_code=code)
+        for each in watching:
+            each.cancel()
+        died = self._gate.state is State.DEAD
+        code = EXIT_ENGINE if died else EXIT_OK
+        if not died:
+            self._end_within(_DRAINED_LIMIT_SECONDS, code)
+        # A dead one too: of several processes some may be left, and what it left behind is to be taken away.
+        with contextlib.suppress(Exception):
+            await engine.stop(0.0 if died else _ENGINE_STOP_SECONDS)
+        self._tell_drain()
         return code
 
     def _tick(self) -> None:
         if self._service.cost is not None:
             self._service.cost.settle()
+
+    async def _started(self) -> OwnedEngine:
+        """The engine. Raises CannotStart where it is certain before, or takes too long, that it will not be there."""
+        await asyncio.to_thread(preflight, self._settings)
+        seconds = self._settings.health.start_seconds
+        starting = asyncio.ensure_future(self._start_engine(self._settings, self._phases))
+        # Not cancelled: what hangs is in a thread.
+        await asyncio.wait([starting], timeout=seconds or None)
+        if not starting.done():
+            raise CannotStart(
+                f"the start is not over after {seconds:g} s (health.start_seconds); it is at: {self._phases.current}"
+            )
+        return starting.result()
+
+    async def _did_not_start(self, why: str, serving: asyncio.Task[None], *, show_trace: bool) -> int:
+        _log.error("the engine did not start", why=why, exc_info=show_trace and self._settings.log.level == "debug")
+        self._vitals.cause = f"the engine did not start: {why}"
+        self._gate.close()
+        self._end_within(_DEATH_LIMIT_SECONDS, EXIT_ENGINE)
+        _kill_children()
+        self._http.should_exit = True
+        await serving
+        return EXIT_ENGINE
 
     def _phase_ended(self, phase: str, seconds: float) -> None:
         STARTUP_SECONDS.labels(phase).set(seconds)
@@ -243,15 +277,17 @@ class Daemon:
         if self._draining:
             return
         self._draining = True
+        loop = asyncio.get_running_loop()
         if self._engine is None:
             # Nothing has been served yet: there is nothing to wait for, but for the answer to who asked.
             _log.warning("ending now", why=why, in_flight=0)
-            asyncio.get_running_loop().call_later(_LAST_ANSWER_SECONDS, self._end_now, EXIT_OK)
+            loop.call_later(_LAST_ANSWER_SECONDS, self._end_now, EXIT_OK)
             return
         seconds = self._settings.server.drain_seconds
         _log.info("draining", why=why, in_flight=len(self._gate), seconds=seconds)
+        self._vitals.drain_ends = loop.time() + seconds
         self._gate.drain(when_empty=self._drained)
-        asyncio.get_running_loop().call_later(seconds, self._drain_is_over)
+        loop.call_later(seconds, self._drain_is_over)
 
     def _end_now(self, code: int) -> None:
         _kill_children()
@@ -265,45 +301,97 @@ class Daemon:
         ended = self._gate.interrupt_all(error)
         if ended:
             _log.warning("drain deadline passed", ended_early=ended)
+        # Who holds a permit and can be told nothing, as a client that still sends its body, is not waited for.
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._drained)
+
+    def _tell_drain(self) -> None:
+        report = self._gate.drained
+        if report is not None:
+            # Whoever is still inside was cut off with its connection.
+            early = report.ended_early + len(self._gate)
+            _log.info(
+                "drained",
+                running=report.running,
+                finished=report.finished,
+                ended_early=early,
+                left=report.left,
+                refused=report.refused,
+            )
+
+    def _tell_end(self, code: int) -> None:
+        """The last line of the log, with the cause where there is one."""
+        if self._vitals.cause:
+            _log.error("stopped", exit_code=code, why=self._vitals.cause)
+        else:
+            _log.info("stopped", exit_code=code)
+
+    def _end_within(self, seconds: float, code: int) -> None:
+        """Ends the process after `seconds` whatever hangs."""
+
+        def end() -> None:
+            _kill_children()
+            self._tell_end(code)
+            os._exit(code)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+
+    def _heartbeat(self, engine: OwnedEngine) -> Watch:
+        health = self._settings.health
+        return Watch(
+            engine,
+            self._gate,
+            self._vitals,
+            step_seconds=health.step_seconds,
+            compile_seconds=health.compile_seconds,
+            canary_seconds=health.canary_seconds,
+            end_seconds=health.end_stalled_seconds,
+            lost=self._give_up,
+        )
+
+    def _give_up(self, why: str) -> None:
+        """The engine is as good as dead."""
+        self._given_up = why
 
     async def _watch(self, engine: OwnedEngine) -> None:
         """Ends the daemon when the engine dies."""
-        while not engine.dead:
+        while not engine.dead and not self._given_up:
             await asyncio.sleep(_DEATH_POLL_SECONDS)
         if self._http.should_exit:
             return  # it has been told to end
-        _log.error("the engine process died", in_flight=len(self._gate), engine_processes=engine.exit_codes)
+        # Before anything else that takes time, so that no request gets in that could only fail.
         self._gate.close()
-        last_resort = threading.Timer(_DEATH_LIMIT_SECONDS, os._exit, [EXIT_ENGINE])
-        last_resort.daemon = True
-        last_resort.start()
+        self._end_within(_DEATH_LIMIT_SECONDS, EXIT_ENGINE)
         self._gate.interrupt_all(EngineDied("The engine has died; this request cannot be finished."))
+        if not self._given_up:
+            await asyncio.sleep(_LAST_ERRORS_SECONDS)  # a process that dies of another's death says so first
+        self._vitals.cause = self._given_up or engine.cause or "nothing tells why"
+        _log.error(
+            "the engine process died" if not self._given_up else "the engine is given up",
+            in_flight=len(self._gate),
+            engine_processes=dict(engine.exit_codes),
+            why=self._vitals.cause,
+        )
         deadline = asyncio.get_running_loop().time() + _LAST_WORDS_SECONDS
         while len(self._gate) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
         self._http.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Binds before anything costly, so that a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    # What a client does not read stays in the kernel; left to itself, that lets it be megabytes for each connection.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-    listener.listen(2048)
-    return listener
-
-
 def _kill_children() -> None:
-    """Ends the engine's processes that this process started."""
-    for child in multiprocessing.active_children():
+    """Ends the engine's processes that this process started, with all that they started: a stopped one as well."""
+    children = multiprocessing.active_children()
+    below = descendants(child.pid for child in children if child.pid is not None)
+    for child in children:
         child.kill()
+    kill(below)
 
 
 def _cause(error: BaseException) -> str:
     """The innermost reason, which is the one that says something."""
+    if isinstance(error, CannotStart | StartFailed):
+        return str(error)
     while error.__cause__ is not None:
         error = error.__cause__
     first_line: str = str(error).strip().splitlines()[0] if str(error).strip() else ""

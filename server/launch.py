@@ -66,6 +66,12 @@ def check_node(settings: Settings) -> None:
         raise ValueError(f"--master-addr is needed: the profile is for {nodes} nodes, which meet at node 0")
 
 
+def check_supervision(settings: Settings) -> None:
+    """Raises ValueError where a new start of this node alone would only wait for the others."""
+    if settings.supervise.on and settings.hardware.nodes > 1:
+        raise ValueError("--supervise is for one node: the nodes of a profile must be started anew together")
+
+
 def _mp(rank: int, master: str, serve: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return ((*serve, "--node-rank", str(rank), "--master-addr", master),)
 

@@ -21,6 +21,7 @@ from server.admission_settings import AdmissionSettings
 from server.deployment_settings import HardwareSettings, NodeSettings, PriceSettings, WeightsSettings
 from server.engine_argument_names import engine_argument_names
 from server.front_settings import ConnectionSettings, ServerSettings, StreamingSettings
+from server.health_settings import HealthSettings, SuperviseSettings
 from server.limit_settings import LimitSettings, MediaSettings
 from server.profile_files import Profile, ProfileError, mistakes, read_profile, suggestion
 from server.section import Section
@@ -204,6 +205,8 @@ class Settings(BaseSettings):
     connections: ConnectionSettings = ConnectionSettings()
     streaming: StreamingSettings = StreamingSettings()
     responses_store: StoreSettings = StoreSettings()
+    health: HealthSettings = HealthSettings()
+    supervise: SuperviseSettings = SuperviseSettings()
     tenants: TenantSettings = TenantSettings()
     quotas: QuotaSettings = QuotaSettings()
     admission: AdmissionSettings = AdmissionSettings()

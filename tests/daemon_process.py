@@ -76,11 +76,23 @@ class DaemonProcess:
                 found.append(int(folder.name))
         return found
 
+    @property
+    def last_line(self) -> str:
+        """The last line of the log."""
+        return self.log.strip().splitlines()[-1]
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> int:
         return self.process.wait(seconds)
+
+    def stop_hard(self) -> None:
+        """Ends the daemon and its engine, stopped ones too."""
+        for child in self.children():
+            os.kill(child, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait(10)
 
     def stop(self) -> None:
         """Ends the daemon however it stands."""

@@ -77,6 +77,11 @@ class Desk:
                 self.poke()
 
     @property
+    def waiting(self) -> int:
+        """Requests that wait for room, and those that are being rendered."""
+        return 0 if self.controller is None else self.controller.waiting
+
+    @property
     def working_since(self) -> float | None:
         """When the oldest request that the engine has was let in, by `clock`; None where it has none, or where nobody
         knows since admission is off.

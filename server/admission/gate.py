@@ -6,25 +6,46 @@ Pure policy over plain calls: no HTTP, no asyncio, no engine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 
-from server.generation.errors import Unavailable
+from server.generation.errors import Interrupted, Unavailable
 
 
 class State(StrEnum):
-    """What the daemon is doing, as its readiness probe tells it."""
+    """What the daemon is doing, as far as it decides who is let in."""
 
     STARTING = "starting"
     SERVING = "serving"
+    STALLED = "stalled"
     DRAINING = "draining"
     DEAD = "dead"
+    RESTARTING = "restarting"
 
 
+# In seconds, `Retry-After`: a start takes minutes, a drain hands over to another replica, and whoever restarts a dead
+# daemon needs a moment.
 _REFUSALS = {
     State.STARTING: ("The model is still being loaded.", "starting", 10),
+    State.STALLED: ("The engine does not go on.", "engine_stalled", 30),
     State.DRAINING: ("The server is shutting down.", "shutting_down", 5),
     State.DEAD: ("The engine has died.", "engine_dead", 30),
+    State.RESTARTING: ("The engine has died and is being started anew.", "restarting", 15),
 }
+
+_FINISHED = ("stop", "length", "tool_calls")
+
+
+@dataclass(slots=True)
+class DrainReport:
+    """What became of the requests that were inside when a drain began, and how many came too late."""
+
+    running: int = 0
+    finished: int = 0
+    ended_early: int = 0
+    # Their client left, or they failed.
+    left: int = 0
+    refused: int = 0
 
 
 class GatePermit:
@@ -65,6 +86,7 @@ class Gate:
         self._on_change = on_change
         self._on_end = on_end
         self._when_empty: Callable[[], None] | None = None
+        self.drained: DrainReport | None = None
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -74,6 +96,8 @@ class Gate:
         if self.state is not State.SERVING:
             message, code, retry_after = _REFUSALS[self.state]
             self._on_end(f"refused_{code}")
+            if self.drained is not None:
+                self.drained.refused += 1
             raise Unavailable(message, code=code, retry_after=retry_after)
 
     def enter(self) -> GatePermit:
@@ -89,10 +113,20 @@ class Gate:
         if self.state is State.STARTING:
             self.state = State.SERVING
 
+    def stall(self, stalled: bool) -> None:
+        """Shuts while the engine does not go on, and opens again when it does."""
+        if self.state in (State.SERVING, State.STALLED):
+            self.state = State.STALLED if stalled else State.SERVING
+
+    def restarting(self) -> None:
+        """There is no engine until another daemon has taken over."""
+        self.state = State.RESTARTING
+
     def drain(self, when_empty: Callable[[], None]) -> None:
         """Lets nobody in any more; `when_empty` is called once the last one inside has left, at once if none is."""
         if self.state is not State.DEAD:
             self.state = State.DRAINING
+        self.drained = DrainReport(running=len(self._inside))
         self._when_empty = when_empty
         if not self._inside:
             when_empty()
@@ -112,5 +146,12 @@ class Gate:
         self._inside.discard(permit)
         self._on_change(len(self._inside))
         self._on_end(outcome)
+        if self.drained is not None:
+            if outcome in _FINISHED:
+                self.drained.finished += 1
+            elif outcome == Interrupted.outcome:
+                self.drained.ended_early += 1
+            else:
+                self.drained.left += 1
         if not self._inside and self._when_empty is not None:
             self._when_empty()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI
@@ -13,7 +13,7 @@ from starlette.requests import Request
 import server
 from server.admission.classes import PriorityClass
 from server.admission.desk import Desk
-from server.admission.gate import State
+from server.admission.gate import DrainReport, State
 from server.admission.quota_rules import Kind, Rule, Standing
 from server.admission.quotas import Quotas
 from server.admission.tenant_file import TenantFile, TenantFileError
@@ -94,10 +94,18 @@ class TenantStates(BaseModel):
 
 
 class Draining(BaseModel):
-    """That the daemon drains, and for how many requests it waits."""
+    """That the daemon drains, for how many requests it waits, and what became of those that were inside.
+
+    Asking again is how to follow a drain. Where nothing was served yet all counts are 0.
+    """
 
     status: State
     in_flight: int
+    running: int
+    finished: int
+    ended_early: int
+    left: int
+    refused: int
 
 
 class ReloadFailed(InvalidRequest):
@@ -151,7 +159,8 @@ async def drain(request: Request) -> Draining:
     """Does what SIGTERM does: refuses what comes, lets run what runs, then ends the daemon."""
     at = _controls(request)
     at.drain()
-    return Draining(status=at.state(), in_flight=at.in_flight())
+    report = at.desk.gate.drained or DrainReport()
+    return Draining(status=at.state(), in_flight=at.in_flight(), **asdict(report))
 
 
 def _controls(request: Request) -> Controls:

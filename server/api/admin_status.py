@@ -123,7 +123,7 @@ def _status(at: Service) -> Status:
     running = _running(desk)
     return Status(
         state=at.gate.state,
-        phase=at.phase(),
+        phase=at.vitals.condition().phase or "",
         model=at.model,
         version=at.version,
         uptime=now - at.started,

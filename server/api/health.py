@@ -11,24 +11,30 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from server.admission.gate import State
 from server.api.auth import METRICS_READER, PUBLIC
 from server.api.service import service
 from server.telemetry.metrics import CONTENT_TYPE, exposition
+from server.vitals.condition import Status
 
 router = APIRouter()
 
 
 class Liveness(BaseModel):
-    """What the daemon is doing."""
+    """What the daemon is doing, and why where not all is well."""
 
-    status: State
+    status: Status
+    reason: str = ""
 
 
 class Readiness(Liveness):
-    """What the daemon is doing, how many requests are inside and, while it starts, the phase of the start."""
+    """The same, how many requests are inside and wait for room, and, while it starts, the phase of the start.
+
+    `restarts` is how often a supervisor has started the daemon anew.
+    """
 
     in_flight: int
+    waiting: int
+    restarts: int = 0
     phase: str | None = None
 
 
@@ -41,20 +47,27 @@ def _probe(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 @router.head("/health/ready", include_in_schema=False, dependencies=[PUBLIC])
 @router.get("/health/ready", responses=_probe(Readiness), dependencies=[PUBLIC])
 async def ready(request: Request) -> Response:
-    """200 when requests are served, else 503; the body says what the daemon is doing."""
+    """200 when requests are served, else 503; the body says what the daemon is doing, and why."""
     at = service(request)
-    body: dict[str, Any] = {"status": at.gate.state, "in_flight": len(at.gate)}
-    if at.gate.state is State.STARTING:
-        body["phase"] = at.phase()
-    return _json(200 if at.gate.state is State.SERVING else 503, body)
+    now = at.vitals.condition()
+    body: dict[str, Any] = {
+        "status": now.status,
+        "reason": now.reason,
+        "in_flight": len(at.gate),
+        "waiting": at.desk.waiting,
+        "restarts": at.vitals.restarts,
+    }
+    if now.phase is not None:
+        body["phase"] = now.phase
+    return _json(200 if now.ready else 503, body)
 
 
 @router.head("/health/live", include_in_schema=False, dependencies=[PUBLIC])
 @router.get("/health/live", responses=_probe(Liveness), dependencies=[PUBLIC])
 async def live(request: Request) -> Response:
-    """200 unless the engine is dead: starting and draining are alive."""
-    state = service(request).gate.state
-    return _json(503 if state is State.DEAD else 200, {"status": state})
+    """200 unless the engine is dead or stalled: starting, draining and being busy are life."""
+    now = service(request).vitals.condition()
+    return _json(200 if now.live else 503, {"status": now.status, "reason": now.reason})
 
 
 @router.get("/metrics", response_class=PlainTextResponse, dependencies=[METRICS_READER])

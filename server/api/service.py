@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -23,6 +22,7 @@ from server.telemetry.engine_metrics import Heartbeat
 from server.telemetry.requests import Requests
 from server.telemetry.tracing import Tracing
 from server.telemetry.trail import current
+from server.vitals.vitals import Vitals
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class Service:
     """One daemon's rooms. `pipeline` is there once the engine is; the gate lets nobody in before."""
 
     desk: Desk
+    vitals: Vitals
     tenants: TenantFile
     quotas: Quotas
     metrics_need_key: bool
@@ -45,7 +46,6 @@ class Service:
     strict: bool
     patience: float | None
     keep_alive: float
-    phase: Callable[[], str]
     version: str
     engine_version: str | None
     aliases: tuple[str, ...] = ()

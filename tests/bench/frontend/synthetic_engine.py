@@ -14,6 +14,7 @@ from typing import Any
 from server.engine.coalescing import Coalescer
 from server.engine.startup_phases import StartupPhases
 from server.engine.stream import VllmStream
+from server.generation.conversation import Sampling
 from server.generation.engine_state import EngineReport, EngineSize
 from server.generation.ports import Order, Prompt
 from server.settings import Settings
@@ -70,6 +71,7 @@ class SyntheticEngine:
     vocabulary = 250_000
     think_end_token: int | None = None
     dead = False
+    cause = ""
     exit_codes: Mapping[int, int | None] = {}
 
     def __init__(self, step_seconds: float, coalescer: Coalescer) -> None:
@@ -84,6 +86,20 @@ class SyntheticEngine:
     def size(self) -> EngineSize:
         """Room for whatever the benchmark asks."""
         return EngineSize(4096, 8192, 100_000, 1056, 6, self.max_model_len)
+
+    @property
+    def unfinished(self) -> int:
+        """See `server.vitals.watch.Beating`."""
+        return len(self._running)
+
+    def compilers_at_work(self) -> bool:
+        """See `server.vitals.watch.Beating`."""
+        return False
+
+    async def canary(self) -> None:
+        """See `server.vitals.watch.Beating`."""
+        stream = await self.submit("canary", Prompt(None, 1, False), Order(Sampling(), max_tokens=1, thinking=False))
+        await stream.next()
 
     def on_step(self, listener: Callable[[EngineReport], None]) -> None:
         """See `server.generation.ports.Engine`."""

@@ -1,0 +1,75 @@
+"""The daemon's condition, from the gate, the engine's heartbeat and the queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from server.admission.gate import Gate, State
+from server.vitals.condition import Condition, Status
+from server.vitals.heartbeat import StepHeartbeat
+
+
+class Vitals:
+    """Answers at once: it looks at what is known and asks nobody.
+
+    `waiting` counts requests that wait for room; from `saturated_waiting` of them on the daemon says that it wants no
+    more, until fewer than half as many wait. `heartbeat` is there once the engine is.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        phase: Callable[[], str],
+        waiting: Callable[[], int],
+        saturated_waiting: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gate = gate
+        self._phase = phase
+        self._waiting = waiting
+        self._saturated_waiting = saturated_waiting
+        self._saturated = False
+        self._clock = clock
+        self.heartbeat: StepHeartbeat | None = None
+        # Why the engine died, or why it is being started anew.
+        self.cause = ""
+        self.restarts = 0
+        self.drain_ends: float | None = None
+
+    def condition(self) -> Condition:
+        """What the daemon is doing now."""
+        state, beat = self._gate.state, self.heartbeat
+        if state is State.STARTING:
+            phase = self._phase()
+            return Condition(Status.STARTING, f"the engine is being started: {phase}", phase)
+        if state is State.RESTARTING:
+            return Condition(Status.RESTARTING, self.cause)
+        if state is State.DEAD:
+            return Condition(Status.DEAD, self.cause or "the engine has died")
+        if beat is not None and beat.stalled:
+            return Condition(
+                Status.STALLED,
+                f"the engine has work and has made no step for {beat.silence:.0f} s (health.step_seconds)",
+            )
+        if state is State.DRAINING:
+            left = max(0.0, (self.drain_ends or 0.0) - self._clock())
+            return Condition(Status.DRAINING, f"the daemon is ending: {left:.0f} s are left for what runs")
+        if self._is_saturated():
+            return Condition(
+                Status.SATURATED,
+                f"{self._waiting()} requests wait for room, and health.saturated_waiting is {self._saturated_waiting}",
+            )
+        if beat is not None and beat.compiling:
+            return Condition(Status.SERVING, f"no step for {beat.silence:.0f} s: compilers are at work for the engine")
+        return Condition(Status.SERVING)
+
+    def _is_saturated(self) -> bool:
+        most = self._saturated_waiting
+        if most is None:
+            return False
+        waiting = self._waiting()
+        # Two bounds, or a load balancer would be told something else at every probe.
+        self._saturated = waiting >= most if not self._saturated else 2 * waiting >= most
+        return self._saturated
