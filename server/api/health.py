@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from server.api.auth import METRICS_READER, PUBLIC
 from server.api.service import service
-from server.telemetry.metrics import CONTENT_TYPE, exposition
+from server.telemetry.metrics import CONTENT_TYPE, TASKS, exposition
 from server.vitals.condition import Status
 
 router = APIRouter()
@@ -73,6 +73,7 @@ async def live(request: Request) -> Response:
 @router.get("/metrics", response_class=PlainTextResponse, dependencies=[METRICS_READER])
 async def metrics(request: Request) -> Response:
     """Prometheus's text format: ours (`qwend_*`) and vLLM's (`vllm:*`)."""
+    TASKS.set(len(asyncio.all_tasks()))
     return Response(await asyncio.to_thread(exposition), headers={"content-type": CONTENT_TYPE})
 
 

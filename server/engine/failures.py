@@ -20,11 +20,11 @@ def translate(error: Exception) -> Exception:
     The classes follow vLLM's own mapping (entrypoints/serve/exception_handling/error_response.py): its client errors
     and bare ValueError or TypeError are the request's fault, the rest is ours.
     """
+    if isinstance(error, RequestFailed):
+        return error
     from vllm.exceptions import GracefulHTTPError, VLLMClientError
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    if isinstance(error, RequestFailed):
-        return error
     if isinstance(error, EngineDeadError):
         return EngineDied("The engine has died; this request cannot be finished.")
     if isinstance(error, GracefulHTTPError) and error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -24,6 +24,7 @@ QUOTA_REFUSALS = Counter("qwend_quota_refusals", "Requests refused by a tenant's
 QUOTA_STORE_FAILURES = Counter(
     "qwend_quota_store_failures", "Times that Redis did not answer, so that quotas were counted in this process alone."
 )
+TASKS = Gauge("qwend_event_loop_tasks", "Tasks on the event loop: they go up and down with what is running.")
 
 
 def exposition() -> bytes:
