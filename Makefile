@@ -23,6 +23,13 @@ test: install lint redis postgresql prometheus ## Run the tests, most of them ag
 test-slow: install redis postgresql prometheus ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-chaos: install redis ## Every fault on a real daemon (some 20 minutes); writes results/chaos.md
+	@$(BIN)/python -m pytest -s -m slow tests/chaos $(ARGS)
+
+SECONDS ?= 600
+soak: install ## Mixed load with cancels and bad input for SECONDS (600): nothing may grow
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
 redis: ## Install redis-server where it is missing and can be (the tests need one)
 	@scripts/install_redis.sh
 
