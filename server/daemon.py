@@ -53,6 +53,7 @@ _DRAINED_LIMIT_SECONDS = 13.0
 _LAST_ANSWER_SECONDS = 0.1
 _GC_THRESHOLDS = (20_000, 20, 20)
 
+_NO_CAUSE = "nothing tells why"
 _NO_ADMIN_KEY = (
     "no key has the scope `admin`: make one with `qwend keys create --admin`, or set server.admin_host to a loopback "
     "address or server.admin to false"
@@ -206,6 +207,10 @@ class Daemon:
         await serving
         for each in watching:
             each.cancel()
+        if engine.dead and self._gate.state is not State.DEAD:
+            # It died in a drain, which that brought to its end: nobody was left inside.
+            self._gate.close()
+            self._vitals.cause = engine.cause or _NO_CAUSE
         died = self._gate.state is State.DEAD
         code = EXIT_ENGINE if died else EXIT_OK
         if not died:
@@ -366,7 +371,7 @@ class Daemon:
         self._gate.interrupt_all(EngineDied("The engine has died; this request cannot be finished."))
         if not self._given_up:
             await asyncio.sleep(_LAST_ERRORS_SECONDS)  # a process that dies of another's death says so first
-        self._vitals.cause = self._given_up or engine.cause or "nothing tells why"
+        self._vitals.cause = self._given_up or engine.cause or _NO_CAUSE
         _log.error(
             "the engine process died" if not self._given_up else "the engine is given up",
             in_flight=len(self._gate),

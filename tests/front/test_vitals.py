@@ -210,6 +210,19 @@ async def test_a_drain_reports_what_became_of_whom() -> None:
             assert each in report
 
 
+async def test_a_death_in_a_drain_is_a_death() -> None:
+    with daemon() as running:
+        running.wait_ready()
+        async with streaming(running, 2) as (_, seen, tasks):
+            running.terminate()
+            await asyncio.sleep(0.3)
+            running.die()
+            await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        assert [each.error["code"] for each in seen if each.error] == ["engine_dead"] * 2
+        assert running.wait(10) == 1
+        assert "why='it was told to'" in running.last_line
+
+
 async def test_a_second_signal_ends_at_once() -> None:
     with daemon() as running:
         running.wait_ready()
