@@ -17,6 +17,10 @@ Stage = Literal["receive", "media", "render", "queue", "prefill", "decode", "sen
 STAGES: tuple[Stage, ...] = ("receive", "media", "render", "queue", "prefill", "decode", "send")
 """The road of a request, in its order."""
 
+# vLLM ends thinking within so many tokens of its budget (tests/engine/test_thinking_budget.py): a thought that ended by
+# itself that close to it is taken for one that was ended.
+_BUDGET_SLACK = 2
+
 
 class Trail:
     """One request while it is served. Times are `time.monotonic()`'s, in seconds."""
@@ -147,7 +151,8 @@ class Trail:
             tpot=decoding / (per_answer - 1) if self.first_token is not None and per_answer > 1 else None,
             tokens=tokens,
             answers=self.answers,
-            budget_hit=self.budget is not None and tokens.reasoning >= self.budget * self.answers,
+            budget_hit=self.budget is not None
+            and tokens.reasoning >= max(1, self.budget - _BUDGET_SLACK) * self.answers,
             cost=self.cost,
             span=self.span,
             prompt_text=self.prompt_text,

@@ -24,6 +24,8 @@ READ = {
     "api/auth.py": {"authorization", "x-api-key", "api-key", "origin", "sec-fetch-site", "host"},
     "api/body.py": {"content-type", "content-encoding", "content-length"},
     "api/asking.py": {"x-request-timeout-ms"},
+    # Told back in the answer and the log; what does not look like an id was taken off before.
+    "api/request_trails.py": {"x-request-id"},
     "api/anthropic_shape.py": {"anthropic-version"},
 }
 

@@ -82,7 +82,7 @@ async def test_requests_and_tokens_reconcile_over_a_mixed_load(observed: Observe
 
         async def placed(number: int) -> None:
             async with places:
-                await one(clients, number, usages)
+                await one(observed, clients, number, usages)
 
         await asyncio.gather(*map(placed, range(REQUESTS)))
     deadline = time.monotonic() + 10
