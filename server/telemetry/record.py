@@ -15,6 +15,7 @@ Result = Literal["finished", "refused", "cancelled", "deadline", "drain", "faile
 _FINISHED = ("stop", "length", "tool_calls")
 _RESULTS: dict[str, Result] = {
     "client_gone": "cancelled",
+    "cancelled": "cancelled",
     "interrupted": "drain",
     "evicted_deadline_exceeded": "deadline",
     "invalid_request": "refused",

@@ -94,13 +94,13 @@ async def test_requests_and_tokens_reconcile_over_a_mixed_load(observed: Observe
     results = Counter(line["result"] for line in lines)
     print(f"{REQUESTS} requests: {dict(results)}; {dict(Counter(line['outcome'] for line in lines))}")
     assert arrived == ended == len(lines) == REQUESTS
-    assert {"finished", "refused", "cancelled", "deadline"} <= set(results) | {"deadline"}
+    assert {"finished", "refused", "cancelled"} <= set(results)
     assert results["cancelled"] > 10
     assert results["refused"] > 50
     for kind, counted in zip(kinds, tokens, strict=True):
         assert counted == sum(line[f"{kind}_tokens"] for line in lines), kind
     by_id = {line["request_id"]: line for line in lines}
-    assert len(usages) == results["finished"] > 200
+    assert len(usages) == results["finished"] > 100
     for usage in usages:
         line = by_id[f"mixed-{usage['id']}"]
         assert line["prompt_tokens"] == usage["prompt_tokens"]

@@ -70,6 +70,34 @@ async def test_a_thinking_budget_that_was_hit_is_counted(observed: Observed) -> 
     assert observed.total("qwend_thinking_budget_hits_total", **labels) == before + 1
 
 
+@pytest.mark.parametrize("way", ["whole", "streamed", "background"])
+async def test_responses_are_followed_to_their_end(observed: Observed, way: str) -> None:
+    """One in the background ends long after its HTTP answer, and has one record all the same."""
+    request = {"model": MODEL, "input": "My name is Rosa. Say hello.", "stream": way == "streamed"}
+    ended = observed.total("qwend_requests_total", dialect="responses", result="finished")
+    async with observed.client(**{"x-request-id": f"responses-{way}"}) as client:
+        answer = await client.post("/v1/responses", json={**request, "background": way == "background"})
+        assert answer.status_code == 200
+    line = observed.line(f"responses-{way}")
+    assert (line["dialect"], line["tenant"], line["result"], line["outcome"]) == (
+        "responses",
+        "ada",
+        "finished",
+        "stop",
+    )
+    assert 0 < line["reasoning_tokens"] < line["completion_tokens"]
+    assert observed.total("qwend_requests_total", dialect="responses", result="finished") == ended + 1
+
+
+async def test_a_response_that_is_cancelled_is_told_as_such(observed: Observed) -> None:
+    request = {"model": MODEL, "input": "Hi", "background": True, "ignore_eos": True, "max_output_tokens": 20_000}
+    async with observed.client(**{"x-request-id": "responses-cancel"}) as client:
+        queued = (await client.post("/v1/responses", json=request)).json()
+        await client.post(f"/v1/responses/{queued['id']}/cancel")
+    line = observed.line("responses-cancel")
+    assert line["result"] == "cancelled"
+
+
 async def test_media_are_counted(observed: Observed) -> None:
     before = observed.total("qwend_media_bytes_total", kind="image", source="data")
     content = [image_part((255, 0, 0)), {"type": "text", "text": "What color is this?"}]
