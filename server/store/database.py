@@ -83,11 +83,7 @@ class Database:
         if not self.is_sqlite:
             return False
         with self.transaction(deadline, writes=True) as connection:
-            # A page goes at each row that is asked for, though none comes, which SQLAlchemy would not ask for.
-            cursor = connection.connection.cursor()
-            cursor.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-            cursor.fetchall()
-            cursor.close()
+            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
             return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar())
 
     def close(self) -> None:

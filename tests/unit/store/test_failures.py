@@ -245,6 +245,24 @@ async def test_errors_hold_no_path_no_sql_and_no_content(opened: Any, file: Path
         assert secret not in str(failed.value)
 
 
+async def test_what_was_given_up_is_not_stored_later(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = ResponseStore._put
+
+    def slowly(*arguments: Any) -> None:
+        stored(*arguments)
+        time.sleep(0.6)
+
+    async with opened(busy_seconds=0.3) as store:
+        monkeypatch.setattr(ResponseStore, "_put", slowly)
+        with pytest.raises(StoreUnavailable, match="in time"):
+            await store.put(record(1))
+        monkeypatch.undo()
+        await asyncio.sleep(0.6)  # until the thread is through
+        assert await store.get("resp_1", ANNA) is None
+        await store.put(record(1))
+        assert await store.get("resp_1", ANNA) == record(1)
+
+
 async def test_threads_that_hang_are_few_and_hold_nobody_up() -> None:
     workers = Workers(2)
     release, began = threading.Event(), []
