@@ -31,13 +31,13 @@ soak: install ## Mixed load with cancels and bad input for SECONDS (600): nothin
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 redis: ## Install redis-server where it is missing and can be (the tests need one)
-	@scripts/install_redis.sh
+	@scripts/install_for_tests.sh REDIS redis-server redis-server
 
 postgresql: ## Install PostgreSQL where it is missing and can be (the tests need one)
-	@scripts/install_postgresql.sh
+	@scripts/install_for_tests.sh POSTGRESQL postgresql initdb '/usr/lib/postgresql/*/bin/initdb'
 
 prometheus: ## Install prometheus where it is missing and can be (the tests of dashboards and alerts need it)
-	@scripts/install_prometheus.sh
+	@scripts/install_for_tests.sh PROMETHEUS prometheus prometheus
 
 dashboards: install ## Write deploy/grafana anew
 	@$(BIN)/python scripts/dashboards.py

@@ -31,7 +31,7 @@ class PostgresqlServer:
         initdb, postgres = _program("initdb"), _program("postgres")
         if initdb is None or postgres is None:
             why = (
-                "there is no PostgreSQL; scripts/install_postgresql.sh installs it, "
+                "there is no PostgreSQL; scripts/install_for_tests.sh installs it, "
                 "QWEND_TEST_WITHOUT_POSTGRESQL=1 skips this"
             )
             if os.environ.get("QWEND_TEST_WITHOUT_POSTGRESQL") == "1":

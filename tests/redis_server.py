@@ -20,7 +20,7 @@ class RedisServer:
     def __init__(self) -> None:
         if shutil.which("redis-server") is None:
             why = (
-                "there is no redis-server; scripts/install_redis.sh installs it, QWEND_TEST_WITHOUT_REDIS=1 skips this"
+                "there is no redis-server; `make redis` installs it where it can, QWEND_TEST_WITHOUT_REDIS=1 skips this"
             )
             if os.environ.get("QWEND_TEST_WITHOUT_REDIS") == "1":
                 pytest.skip(why)

@@ -23,7 +23,7 @@ def needed(program: str) -> str:
     """The path of `prometheus` or `promtool`."""
     found = shutil.which(program)
     if found is None:
-        why = f"there is no {program}; scripts/install_prometheus.sh installs it, QWEND_TEST_WITHOUT_PROMETHEUS=1 skips"
+        why = f"there is no {program}; scripts/install_for_tests.sh installs it, QWEND_TEST_WITHOUT_PROMETHEUS=1 skips"
         if os.environ.get("QWEND_TEST_WITHOUT_PROMETHEUS") == "1":
             pytest.skip(why)
         pytest.fail(why)
