@@ -123,7 +123,7 @@ class SyntheticServer:
             retry = f"retry-after: {-int(-how.retry_after // 1)}\r\nretry-after-ms: {how.retry_after * 1000:.0f}\r\n"
             write(f"HTTP/1.1 503 Full\r\n{retry}content-length: {len(error)}\r\n\r\n".encode() + error)
             return
-        tokens = how.tokens or max(1, int(body.get("max_tokens") or 16))
+        tokens = how.tokens or max(1, int(body.get("max_completion_tokens") or body.get("max_tokens") or 16))
         words = sum(len(str(each.get("content")).split()) for each in body.get("messages", ()))
         due = now + log_normal(self._rng, how.ttft, how.sigma)
         if not body.get("stream"):
