@@ -23,9 +23,10 @@ from loadtest.strict import Misfit
 from loadtest.watcher import Seen, Watcher
 from loadtest.worker import Failed, Job, Part, Ready
 
-# What one process is given at most, a part of what it can do; `qwend-loadtest limit` finds that.
-_REQUESTS_OF_ONE = 1000.0
-_TOKENS_OF_ONE = 20_000.0
+# What one process is given at most: either takes some two thirds of a core (`qwend-loadtest limit`). No more processes
+# than needed, since each disturbs the others and the server where they share cores.
+_REQUESTS_OF_ONE = 5000.0
+_TOKENS_OF_ONE = 100_000.0
 Shown = Callable[[float, list[Counters]], None]
 
 

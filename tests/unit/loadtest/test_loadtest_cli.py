@@ -101,7 +101,7 @@ def test_what_cannot_begin_is_told_in_a_line(
 
 
 def test_a_sweep_is_what_others_count_from(tmp_path: Path) -> None:
-    values = {**PLAIN, "duration": 2, "warmup": 0.5, "settle": 5, "sweep": {"first": 20, "factor": 3, "refine": 1}}
+    values = {**PLAIN, "duration": 1.5, "warmup": 0.3, "settle": 5, "sweep": {"first": 20, "factor": 3, "refine": 1}}
     # Six at a time, each for 80 ms: some 75 a second.
     with SyntheticProcess(ttft=0.05, sigma=0.1, itl=0.01, running=6, retry_after=0.2) as server:
         # Whether this machine is quick enough just now is not what is asked.
@@ -129,7 +129,7 @@ def test_a_sweep_is_what_others_count_from(tmp_path: Path) -> None:
 
 def test_results_are_compared_and_shown_again(url: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        assert ran(url, tmp_path, PLAIN, "--name", name).returncode == 0
+        assert ran(url, tmp_path, PLAIN, "--duration", "1", "--name", name).returncode == 0
     one, two = (str(tmp_path / "out" / f"{name}.json") for name in ("one", "two"))
     done = loadtest("compare", one, two)
     assert done.returncode == 0

@@ -140,6 +140,31 @@ def test_fairness_is_over_tokens_for_weight() -> None:
     assert weighed["worst_well_behaved"] in ("a", "b")
 
 
+def test_who_asks_for_little_is_no_sign_of_unfairness() -> None:
+    # a asks for 3 and gets them; b asks for 17 and gets 7.
+    records = [answered(n, n / 2 + 1, tenant="a") for n in range(3)]
+    records += [answered(n, n / 3 + 0.1, tenant="b") for n in range(3, 10)]
+    records += [refused(n, n / 3, Try(0, 503, 0.01)) for n in range(10, 20)]
+    for each in records[10:]:
+        each.tenant = "b"
+    found = told(records)["fairness"]
+    assert found["demand_per_second"]["b"] == pytest.approx(17 * 20 / 10)
+    assert found["jain"] == pytest.approx(10**2 / (2 * (3**2 + 7**2)))
+    assert found["jain_of_shares"] == pytest.approx(1.0)
+    # Had a been refused as often as b, it would show.
+    wronged = [refused(n, n / 3, Try(0, 503, 0.01)) for n in range(20, 24)]
+    assert told([*records, *wronged])["fairness"]["jain_of_shares"] < 0.95
+
+
+def test_what_the_warm_up_left_running_counts_for_the_server() -> None:
+    # Five tokens of 50 ms each, of which the last three come after the warm-up.
+    early = answered(0, 2.75, ttft=0.16)
+    figures = told([early, answered(1, 5.0)], warmup=3)["figures"]
+    assert figures["requests"] == 1
+    assert figures["throughput_per_second"] == pytest.approx(2 / 7)
+    assert figures["tokens_per_second"]["answer"] == pytest.approx((3 + 5) / 7)
+
+
 def test_gates_are_of_the_well_behaved() -> None:
     records = [answered(n, n / 2, tenant="b" if n % 2 else "a", ttft=3.0 if n % 2 else 0.1) for n in range(16)]
     assert told(records, gates={"attainment": 0.9})["exit_code"] == results.OK

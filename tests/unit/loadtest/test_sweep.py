@@ -34,9 +34,11 @@ class Imagined:
     def __init__(self, good: float, full: float, sendable: float = 1e9) -> None:
         self.good, self.full, self.sendable = good, full, sendable
         self.asked: list[float] = []
+        self.nonces: list[str] = []
 
     def run(self, server: Server, chosen: Scenario, known: Setting, **_: Any) -> float:
         self.asked.append(total(chosen))
+        self.nonces.append(known.nonce)
         return self.asked[-1]
 
     def result(self, rate: float, server: Server) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def test_the_limit_is_found_between_two_rates(monkeypatch: pytest.MonkeyPatch) -
     rates = [each["rate"] for each in found["sweep"]["points"]]
     assert rates == sorted(rates)
     assert max(rates) >= 2 * 14, "the curve goes on beyond the knee"
+    assert len(set(imagined.nonces)) == len(rates), "no rate's prompts are in the server's cache from another's"
 
 
 def test_two_misses_end_it_and_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_percentiles_are_the_servers_own() -> None:
 
 
 def test_a_stall_is_shown_in_full_where_a_closed_loop_hides_it() -> None:
-    done, truth = measured(scenario(50, 8, 2), ttft=0.05, sigma=0.3, itl=0.01, stall_at=1.5, stall_seconds=5)
+    done, truth = measured(scenario(50, 7, 2), ttft=0.05, sigma=0.3, itl=0.01, stall_at=1.5, stall_seconds=5)
     ttft = [record.ttft for record in done.records]
     true = [served["first"] - done.start - record.at for record, served in truth]
     assert all(value is not None for value in ttft)
@@ -80,11 +80,12 @@ def test_a_stall_is_shown_in_full_where_a_closed_loop_hides_it() -> None:
     waited = sum(value > 0.5 for value in ttft)
     assert waited == pytest.approx(sum(value > 0.5 for value in true), abs=2)
     assert waited == pytest.approx(50 * 4.5, rel=0.15)
-    # Four who ask one after the other see it four times, whatever they ask in all, and call it a rare thing.
+    # Four who ask one after the other see it four times, whatever they ask in all, and call it a rare thing. (One less
+    # where an answer had just come, some more should the machine stand still for a moment.)
     closed = asyncio.run(
-        closed_loop(streams=4, seconds=8, ttft=0.05, sigma=0.3, itl=0.01, stall_at=1.5, stall_seconds=5)
+        closed_loop(streams=4, seconds=7, ttft=0.05, sigma=0.3, itl=0.01, stall_at=1.5, stall_seconds=5)
     )
-    assert sum(value > 0.5 for value in closed) <= 4
+    assert 0 < sum(value > 0.5 for value in closed) < waited / 10
     assert quantile(closed, 0.9) < 0.2 < 2 < quantile(ttft, 0.9)
 
 
