@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,8 @@ def limit_command(
 
     Rates grow until the generator calls its own runs invalid three times in a row.
     """
+    # As Ctrl-C does, so that the server beside it is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with _told():
         for shape in SHAPES:
             typer.echo(shape.name)
