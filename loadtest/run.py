@@ -23,10 +23,10 @@ from loadtest.strict import Misfit
 from loadtest.watcher import Seen, Watcher
 from loadtest.worker import Failed, Job, Part, Ready
 
-# What one process is given at most: either takes some two thirds of a core (`qwend-loadtest limit`). No more processes
-# than needed, since each disturbs the others and the server where they share cores.
+# What one process is given at most: what it was seen to carry (`qwend-loadtest limit`, docs/loadtest.md). No
+# more processes than needed, since each disturbs the others and the server where they share cores.
 _REQUESTS_OF_ONE = 5000.0
-_TOKENS_OF_ONE = 100_000.0
+_TOKENS_OF_ONE = 60_000.0
 Shown = Callable[[float, list[Counters]], None]
 
 
