@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from server.generation.ports import EngineDelta, TokenLogprob
+from server.generation.events import Batch
+from server.generation.generation import Generation, Usage
+from server.generation.output_parser import OutputParser
+from server.generation.ports import EngineDelta, Prompt, TokenLogprob
 
 TOOLS: Mapping[str, Mapping[str, Any]] = {
     "f": {
@@ -74,3 +78,44 @@ class Permit:
 
     def end(self, outcome: str) -> None:
         pass
+
+
+def generation_of(script: list[EngineDelta], *, thinking: bool, tools: Any) -> Generation:
+    """What an engine makes that says these deltas to a prompt of five tokens."""
+    return Generation(
+        Scripted(script),
+        lambda: OutputParser(thinking=thinking, tools=tools),
+        Permit(),
+        Prompt(None, 5, thinking, [1, 2, 3, 4, 5]),
+        THINK_END,
+    )
+
+
+class Stream(Protocol):
+    """A dialect's stream of one answer."""
+
+    def start(self) -> bytes: ...
+    def batch(self, batch: Batch, /) -> bytes: ...
+    def finish(self, usage: Usage, /) -> bytes: ...
+
+
+class Whole(Protocol):
+    """A dialect's whole answer."""
+
+    def add(self, batch: Batch, /) -> None: ...
+    def encode(self, finish_reasons: Any, usage: Usage, /) -> bytes: ...
+
+
+def streamed_and_whole(generation: Generation, stream: Stream, whole: Whole) -> tuple[bytes, bytes]:
+    """The stream and the whole answer that a generation makes."""
+    streamed = stream.start()
+
+    async def run() -> None:
+        nonlocal streamed
+        async for batch in generation.events():
+            streamed += stream.batch(batch)
+            whole.add(batch)
+
+    asyncio.run(run())
+    streamed += stream.finish(generation.usage)
+    return streamed, whole.encode(generation.finish_reasons, generation.usage)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from dataclasses import replace
@@ -20,11 +19,10 @@ from server.dialects.messages_response import MessageAnswer, WholeMessage
 from server.dialects.messages_stream import PING, MessageStream
 from server.generation.errors import EngineDied
 from server.generation.events import Batch, ReasoningDelta, TextDelta, ToolCallArguments, ToolCallEnd, ToolCallStart
-from server.generation.generation import Generation, Usage
-from server.generation.output_parser import OutputParser
-from server.generation.ports import EngineDelta, Prompt
+from server.generation.generation import Usage
+from server.generation.ports import EngineDelta
 from tests.message_events import Reader, added_up, events, without_ids
-from tests.unit.dialects.any_answer import FRAGMENTS, THINK_END, TOOLS, WHOLE_CALL, Permit, Scripted, deltas
+from tests.unit.dialects.any_answer import FRAGMENTS, TOOLS, WHOLE_CALL, deltas, generation_of, streamed_and_whole
 from tests.unit.dialects.openai_shape import extras
 
 ANSWER = MessageAnswer("msg_1", "m", "standard")
@@ -33,25 +31,9 @@ EVENT: Any = TypeAdapter(RawMessageStreamEvent)
 
 def both(script: list[EngineDelta], answer: MessageAnswer, *, thinking: bool, tools: Any) -> tuple[bytes, bytes]:
     """The stream and the whole answer that these deltas make."""
-    generation = Generation(
-        Scripted(script),
-        lambda: OutputParser(thinking=thinking, tools=tools),
-        Permit(),
-        Prompt(None, 5, thinking, [1, 2, 3, 4, 5]),
-        THINK_END,
-    )
+    generation = generation_of(script, thinking=thinking, tools=tools)
     stream, whole = MessageStream(answer, generation.usage, "req_1"), WholeMessage(answer)
-    streamed = stream.start()
-
-    async def run() -> None:
-        nonlocal streamed
-        async for batch in generation.events():
-            streamed += stream.batch(batch)
-            whole.add(batch)
-
-    asyncio.run(run())
-    streamed += stream.finish(generation.usage)
-    return streamed, whole.encode(generation.finish_reasons, generation.usage)
+    return streamed_and_whole(generation, stream, whole)
 
 
 @given(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from typing import Any
@@ -21,11 +20,10 @@ from server.dialects.responses_stream import ResponseStream
 from server.dialects.responses_thinking import opened
 from server.generation.errors import EngineDied
 from server.generation.events import Batch, ReasoningDelta, TextDelta, ToolCallArguments, ToolCallEnd, ToolCallStart
-from server.generation.generation import Generation, Usage
-from server.generation.output_parser import OutputParser
-from server.generation.ports import EngineDelta, Prompt, TokenLogprob
+from server.generation.generation import Usage
+from server.generation.ports import EngineDelta, TokenLogprob
 from tests.response_events import added_up, comparable, events
-from tests.unit.dialects.any_answer import FRAGMENTS, THINK_END, TOOLS, WHOLE_CALL, Permit, Scripted, deltas
+from tests.unit.dialects.any_answer import FRAGMENTS, TOOLS, WHOLE_CALL, deltas, generation_of, streamed_and_whole
 from tests.unit.dialects.openai_shape import extras
 
 # OpenAI's API tells them too; its package does not know.
@@ -39,25 +37,9 @@ def response(**fields: Any) -> Response:
 
 def both(script: list[EngineDelta], fields: dict[str, Any], *, thinking: bool, tools: Any) -> tuple[bytes, bytes]:
     """The stream and the whole answer that these deltas make."""
-    generation = Generation(
-        Scripted(script),
-        lambda: OutputParser(thinking=thinking, tools=tools),
-        Permit(),
-        Prompt(None, 5, thinking, [1, 2, 3, 4, 5]),
-        THINK_END,
-    )
+    generation = generation_of(script, thinking=thinking, tools=tools)
     stream, whole = ResponseStream(response(**fields)), WholeResponse(response(**fields))
-    streamed = stream.start()
-
-    async def run() -> None:
-        nonlocal streamed
-        async for batch in generation.events():
-            streamed += stream.batch(batch)
-            whole.add(batch)
-
-    asyncio.run(run())
-    streamed += stream.finish(generation.usage)
-    return streamed, whole.encode(generation.finish_reasons, generation.usage)
+    return streamed_and_whole(generation, stream, whole)
 
 
 SHOWN: list[dict[str, Any]] = [
