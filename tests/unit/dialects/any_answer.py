@@ -80,14 +80,18 @@ class Permit:
         pass
 
 
-def generation_of(script: list[EngineDelta], *, thinking: bool, tools: Any) -> Generation:
+PROMPT_IDS = [1, 2, 3, 4, 5]
+
+
+def generation_of(script: list[EngineDelta], *, thinking: bool, tools: Any, answers: int = 1) -> Generation:
     """What an engine makes that says these deltas to a prompt of five tokens."""
     return Generation(
         Scripted(script),
         lambda: OutputParser(thinking=thinking, tools=tools),
         Permit(),
-        Prompt(None, 5, thinking, [1, 2, 3, 4, 5]),
+        Prompt(None, 5, thinking, PROMPT_IDS),
         THINK_END,
+        answers=answers,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from typing import Any
@@ -14,10 +13,16 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from server.dialects import answer_schema
 from server.dialects.chat_response import DONE, ChatAnswer, Shown, StreamEncoder, WholeAnswer
-from server.generation.generation import Generation
-from server.generation.output_parser import OutputParser
-from server.generation.ports import EngineDelta, Prompt
-from tests.unit.dialects.any_answer import FRAGMENTS, THINK_END, TOOLS, WHOLE_CALL, Permit, Scripted, deltas
+from server.generation.ports import EngineDelta
+from tests.unit.dialects.any_answer import (
+    FRAGMENTS,
+    PROMPT_IDS,
+    TOOLS,
+    WHOLE_CALL,
+    deltas,
+    generation_of,
+    streamed_and_whole,
+)
 from tests.unit.dialects.openai_shape import check
 
 
@@ -25,31 +30,13 @@ def both(
     script: list[EngineDelta], answers: int, shown: Shown, *, thinking: bool, tools: Any, include_usage: bool
 ) -> tuple[bytes, bytes]:
     """The stream and the whole answer that these deltas make."""
-    prompt = Prompt(None, 5, thinking, [1, 2, 3, 4, 5])
-    generation = Generation(
-        Scripted(script),
-        lambda: OutputParser(thinking=thinking, tools=tools),
-        Permit(),
-        prompt,
-        THINK_END,
-        answers=answers,
-    )
+    generation = generation_of(script, thinking=thinking, tools=tools, answers=answers)
     identity = ChatAnswer("m", "fp")
     encoder = StreamEncoder(
-        identity, include_usage=include_usage, answers=answers, shown=shown, prompt_token_ids=prompt.token_ids
+        identity, include_usage=include_usage, answers=answers, shown=shown, prompt_token_ids=PROMPT_IDS
     )
-    whole = WholeAnswer(identity, answers, shown, prompt.token_ids)
-    streamed = encoder.start()
-
-    async def run() -> None:
-        nonlocal streamed
-        async for batch in generation.events():
-            streamed += encoder.batch(batch)
-            whole.add(batch)
-
-    asyncio.run(run())
-    streamed += encoder.finish(generation.usage)
-    return streamed, whole.encode(generation.finish_reasons, generation.usage)
+    whole = WholeAnswer(identity, answers, shown, PROMPT_IDS)
+    return streamed_and_whole(generation, encoder, whole)
 
 
 def chunks(streamed: bytes) -> list[dict[str, Any]]:
