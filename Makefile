@@ -1,7 +1,6 @@
 # qwend: `make serve` to try it, `make test` to check it.
 .DEFAULT_GOAL := help
 PORT ?= 8000
-SECONDS ?= 60
 HOST ?= 127.0.0.1
 BIN := .venv/bin
 
@@ -26,7 +25,7 @@ test-slow: install redis postgresql prometheus ## Run the tests that take minute
 test-chaos: install redis ## Every fault on a real daemon (some 20 minutes); writes results/chaos.md
 	@$(BIN)/python -m pytest -s -m slow tests/chaos $(ARGS)
 
-SECONDS ?= 600
+soak: SECONDS = 600
 soak: install ## Mixed load with cancels and bad input for SECONDS (600): nothing may grow
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
@@ -78,6 +77,7 @@ train: install ## Train the reference checkpoint anew into .train/ (resumes wher
 evaluate: install ## Score the reference checkpoint through a daemon that is running on PORT
 	@$(BIN)/python -m server.reference.evaluate --base-url http://127.0.0.1:$(PORT)/v1
 
+fuzz: SECONDS = 60
 fuzz: install ## Fuzz parser, messages, images and bodies by coverage, SECONDS (60) each
 	@scripts/install_atheris.sh
 	@PYTHONPATH=.fuzz:. $(BIN)/python -m tests.fuzz.run $(SECONDS) $(ARGS)

@@ -12,5 +12,6 @@ if [ "$(cat .audit/installed 2>/dev/null)" != "$version" ]; then
   .audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit==$version"
   printf '%s' "$version" > .audit/installed
 fi
-# The lock is whole and exact, so that nothing is resolved or installed.
-.audit/bin/pip-audit --requirement requirements/cpu.lock --no-deps --disable-pip --progress-spinner off
+# The lock is whole and exact, so that nothing is resolved or installed. Strict, or packages that it could not ask about
+# would be passed over and the end would look well.
+.audit/bin/pip-audit --strict --requirement requirements/cpu.lock --no-deps --disable-pip --progress-spinner off

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ from server.engine.media_connector import ready, register
 from server.engine.nested_configs import with_configs
 from server.engine.order_parameters import OrderParameters
 from server.engine.plain_outputs import is_plain, shorten
-from server.engine.process_tree import Compilers, descendants, kill
+from server.engine.process_tree import Compilers, descendants, ended, kill
 from server.engine.size import engine_size
+from server.engine.started_processes import StartedProcesses
 from server.engine.startup_phases import EngineLogTap, StartupPhases
 from server.engine.step_reports import Listener, step_reporter
 from server.engine.stream import VllmStream
@@ -54,6 +56,7 @@ class VllmEngine:
         self._compilers = Compilers()
         # The workers too, which are not ours to find once their parent has died.
         self._tree = descendants(self.process_ids)
+        self._workers = [each for each in self._tree if each.program.startswith(_worker_program())]
         self._coalescer = coalescer
         listeners.append(lambda report: coalescer.step_ended())
         self._listeners = listeners
@@ -66,16 +69,18 @@ class VllmEngine:
     async def start(cls, settings: Settings, phases: StartupPhases) -> VllmEngine:
         """Builds the engine in a thread, so that probes are answered meanwhile, and warms the renderer up.
 
-        Raises StartFailed with the reason that the engine's processes gave, where they gave one, or whatever vLLM
-        raises.
+        Raises StartFailed with the reason that the engine's processes gave or how they ended, or whatever vLLM raises
+        where neither is known.
         """
         words = LastWords()
         tap = EngineLogTap(phases, settings.log.engine_level, words)
         tap.open()
         listeners: list[Listener] = []
         canary = Canary()
+        processes = StartedProcesses()
         try:
-            llm = await asyncio.to_thread(_build, settings, phases, listeners, canary)
+            with processes:
+                llm = await asyncio.to_thread(_build, settings, phases, listeners, canary)
             tap.started()
             streaming = settings.streaming
             coalescer = Coalescer(streaming.hold_seconds, streaming.behind)
@@ -84,9 +89,9 @@ class VllmEngine:
         except Exception as error:
             await asyncio.sleep(_ON_THE_WAY_SECONDS)
             tap.close()
-            # vLLM's own error says that a process failed; why is in what the process said.
-            if words.first:
-                raise StartFailed(words.first) from error
+            # vLLM's own error says that a process failed; why is in what the process said, or in how it ended.
+            if why := words.first or how_ended(processes.failed):
+                raise StartFailed(why) from error
             raise
         return engine
 
@@ -130,6 +135,13 @@ class VllmEngine:
         """Exit code of each engine core by process id; None while it runs."""
         manager = self._llm.engine_core.resources.engine_manager
         return {process.pid: process.exitcode for process in manager.processes} if manager is not None else {}
+
+    @property
+    def lost_workers(self) -> str:
+        """Which workers of the engine have ended, in words. vLLM's core logs it and may wait for their part of a step
+        for ever."""
+        lost = [f"worker {each.id} ({each.program}) has ended" for each in ended(self._workers)]
+        return "; ".join([*lost, self._words.first]) if lost and self._words.first else "; ".join(lost)
 
     @property
     def cause(self) -> str:
@@ -307,7 +319,7 @@ _ON_THE_WAY_SECONDS = 0.2
 
 
 class StartFailed(Exception):
-    """The engine did not start; the message is the first error of its processes."""
+    """The engine did not start; the message is the first error of its processes, or how they ended."""
 
 
 def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener], canary: Canary) -> Any:
@@ -331,6 +343,11 @@ def _build(settings: Settings, phases: StartupPhases, listeners: list[Listener],
     loggers[:] = [each for each in loggers if not _logs_lines(each)]
     shorten(llm.output_processor)
     return llm
+
+
+def _worker_program() -> str:
+    """How the names of vLLM's worker processes begin, as the kernel keeps them: 15 characters."""
+    return f"{os.environ.get('VLLM_PROCESS_NAME_PREFIX', 'VLLM')}::Worker"[:15]
 
 
 def _logs_lines(logger: Any) -> bool:

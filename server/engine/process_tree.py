@@ -14,13 +14,15 @@ _COMPILERS = {
     *("nvcc", "cicc", "ptxas", "cudafe++", "fatbinary", "nvlink", "hipcc", "ninja"),
     *("gcc", "g++", "cc1", "cc1plus", "clang", "clang++", "as", "ld", "ld.lld", "lld"),
 }
+# Ended, and waited for by nobody yet.
+_OVER = {"Z", "X"}
 _INDUCTOR = b"torch/_inductor/compile_worker"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
     """One process. `began` tells it from a later one with its number; `ticks` is the processor time that it has used,
-    in the kernel's clock ticks.
+    in the kernel's clock ticks; `state` is the letter of proc(5).
     """
 
     id: int
@@ -28,6 +30,7 @@ class Process:
     program: str
     ticks: int
     began: int
+    state: str
 
 
 def descendants(of: Iterable[int], root: Path = Path("/proc")) -> list[Process]:
@@ -53,6 +56,19 @@ def kill(processes: Iterable[Process], root: Path = Path("/proc")) -> None:
         with contextlib.suppress(OSError):
             if _process(root / str(process.id)).began == process.began:
                 os.kill(process.id, signal.SIGKILL)
+
+
+def ended(processes: Iterable[Process], root: Path = Path("/proc")) -> list[Process]:
+    """Those of `processes` that no longer run, whether or not their parent has noticed."""
+    return [each for each in processes if not _runs(each, root)]
+
+
+def _runs(process: Process, root: Path) -> bool:
+    try:
+        now = _process(root / str(process.id))
+    except OSError:
+        return False
+    return now.began == process.began and now.state not in _OVER
 
 
 class Compilers:
@@ -85,4 +101,4 @@ def _process(folder: Path) -> Process:
     head, _, rest = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
     fields = rest.split()  # from the third of proc(5)'s on
     ticks = int(fields[11]) + int(fields[12])
-    return Process(int(folder.name), int(fields[1]), head.partition("(")[2], ticks, int(fields[19]))
+    return Process(int(folder.name), int(fields[1]), head.partition("(")[2], ticks, int(fields[19]), fields[0])

@@ -16,6 +16,8 @@ from server.vitals.vitals import Vitals
 _log = get_logger("vitals")
 
 TICK_SECONDS = 0.5
+# vLLM's own answer to a worker's death takes under a second where it comes.
+_WORKER_SECONDS = 2.0
 
 
 class Beating(Protocol):
@@ -24,6 +26,10 @@ class Beating(Protocol):
     @property
     def unfinished(self) -> int:
         """Sequences that the engine has to work on."""
+
+    @property
+    def lost_workers(self) -> str:
+        """Which of its worker processes have ended, in words; empty while none has."""
 
     def compilers_at_work(self) -> bool:
         """Whether compilers run for it. Called in a thread."""
@@ -36,7 +42,9 @@ class Beating(Protocol):
 
 
 class Watch:
-    """`lost` is told, once, why an engine that has stalled for `end_seconds` (0: for ever) is given up."""
+    """`lost` is told, once, why an engine is given up: it has stalled for `end_seconds` (0: for ever), or has lost a
+    worker and does not end by itself.
+    """
 
     def __init__(
         self,
@@ -56,6 +64,7 @@ class Watch:
         self._clock = clock
         self._beat = vitals.heartbeat = StepHeartbeat(step_seconds, compile_seconds, TICK_SECONDS, clock())
         self._stalled_since: float | None = None
+        self._worker_lost_at: float | None = None
         self._canary: asyncio.Task[None] | None = None
         engine.on_step(self._stepped)
 
@@ -71,6 +80,8 @@ class Watch:
     async def look(self) -> bool:
         """One tick; whether the engine is given up."""
         beat, engine = self._beat, self._engine
+        if self._has_lost_workers():
+            return True
         pending = engine.unfinished > 0
         doubtful = pending and beat.silence + 2 * TICK_SECONDS >= beat.step_seconds
         compiling = doubtful and await asyncio.to_thread(engine.compilers_at_work)
@@ -84,6 +95,18 @@ class Watch:
             return True
         self._sing(pending=pending)
         return False
+
+    def _has_lost_workers(self) -> bool:
+        """Whether a worker has been gone for so long that the engine's own end, which tells more, will not come."""
+        if not (words := self._engine.lost_workers):
+            return False
+        now = self._clock()
+        if self._worker_lost_at is None:
+            self._worker_lost_at = now
+        if now - self._worker_lost_at < _WORKER_SECONDS:
+            return False
+        self._lost(f"the engine has lost a part of itself: {words}")
+        return True
 
     def _stepped(self, report: EngineReport) -> None:
         self._beat.stepped(self._clock())

@@ -16,7 +16,7 @@ import pytest
 from server.engine.process_tree import descendants
 from tests.chaos.observer import Observer
 from tests.chaos.table import Table
-from tests.chat_client import Streamed, body, long_body, stream
+from tests.chat_client import Streamed, body, image_part, long_body, stream
 from tests.daemon_process import DaemonProcess
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -27,7 +27,13 @@ DEATH_SECONDS = 10.0
 REST_SECONDS = 3.0
 SILENCE = {"QWEND_HEALTH__STEP_SECONDS": "5", "QWEND_HEALTH__END_STALLED_SECONDS": "3"}
 SILENCE_SECONDS = 5.0 + 3.0
-START_SECONDS = 25.0
+# Workers begin later.
+START_SECONDS = {"core": 25.0, "worker": 60.0}
+# Two workers; each needs a core of its own, and vLLM's own choice finds too few on a machine of two.
+TWO = {"QWEND_ENGINE__TENSOR_PARALLEL_SIZE": "2", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+# What an orchestrator's probe waits by default.
+HEALTH_SECONDS = 1.0
+_PAGE = resource.getpagesize()
 LONG_PROMPT = "All that is gold does not glitter. " * 1600
 
 
@@ -65,11 +71,6 @@ def remaining(processes: list[int]) -> list[int]:
     return []
 
 
-def address_space(process: int) -> int:
-    """Bytes."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
-
-
 def told(seen: list[Streamed]) -> str:
     kinds = [each.error["code"] if each.error else each.finish_reason or "cut off" for each in seen]
     return ", ".join(f"{kinds.count(kind)} x `{kind}`" for kind in dict.fromkeys(kinds))
@@ -88,9 +89,9 @@ def asked(moment: str, number: int) -> dict[str, Any]:
 async def test_a_process_of_the_engine(target: str, number: signal.Signals, moment: str, table: Table) -> None:
     environment = dict(SILENCE)
     if target == "worker":
-        environment["QWEND_ENGINE__TENSOR_PARALLEL_SIZE"] = "2"
+        environment |= TWO
     if moment == "start" and number is signal.SIGSTOP:
-        environment["QWEND_HEALTH__START_SECONDS"] = str(START_SECONDS)
+        environment["QWEND_HEALTH__START_SECONDS"] = str(START_SECONDS[target])
     daemon = DaemonProcess(environment=environment)
     seen = [Streamed() for _ in range(STREAMS)]
     tasks: list[asyncio.Task[None]] = []
@@ -116,18 +117,21 @@ async def test_a_process_of_the_engine(target: str, number: signal.Signals, mome
             os.kill(process, number)
             observer.mark()
             began = time.monotonic()
-            limit = DEATH_SECONDS if number is signal.SIGKILL else DEATH_SECONDS + max(SILENCE_SECONDS, START_SECONDS)
-            code = await asyncio.to_thread(daemon.wait, limit)
+            silence = 0.0 if number is signal.SIGKILL else max(SILENCE_SECONDS, START_SECONDS[target])
+            code = await asyncio.to_thread(daemon.wait, DEATH_SECONDS + silence)
             ended = time.monotonic() - began
             await asyncio.gather(*tasks)
     finally:
         if daemon.process.poll() is None:
             daemon.stop_hard()
         health = observer.stop() if observer is not None else ""
+    assert observer.slowest < HEALTH_SECONDS, f"{health}; the slowest answer took {observer.slowest:.1f} s"
     log, last = daemon.log, daemon.last_line
     assert code == 1, log
     assert "stopped" in last, last
     assert "why=" in last, last
+    if number is signal.SIGKILL:
+        assert ("was ended by SIGKILL" if target == "core" else "died unexpectedly") in last
     assert not remaining(below), "processes were left"
     if tasks:
         assert [each.error["code"] for each in seen if each.error] == ["engine_dead"] * STREAMS
@@ -143,21 +147,22 @@ async def test_out_of_memory_in_the_engine(table: Table) -> None:
     try:
         await asyncio.to_thread(daemon.wait_ready)
         process = victim(daemon, "core")
-        size = address_space(process)
         seen = [Streamed()]
         async with httpx.AsyncClient(base_url=daemon.url, timeout=90) as client:
             observer = Observer(daemon)
             await asyncio.sleep(0.3)
-            resource.prlimit(process, resource.RLIMIT_AS, (size, size))
+            # Less than it has, so that it gets none of what it asks for from now on.
+            resource.prlimit(process, resource.RLIMIT_AS, (_PAGE, _PAGE))
             observer.mark()
             began = time.monotonic()
-            await stream(client, body(LONG_PROMPT, max_tokens=4, stream=True), seen[0])
+            # What the model keeps for its prompts it has; a large picture's parts it has not.
+            await stream(client, body([image_part((9, 9, 9), (1600, 1600))], max_tokens=4, stream=True), seen[0])
+            assert seen[0].error is not None
             code = await asyncio.to_thread(daemon.wait, 20)
             ended = time.monotonic() - began
         health = observer.stop()
         log, last = daemon.log, daemon.last_line
         assert code == 1, log
-        assert seen[0].error is not None
         assert seen[0].error["code"] == "engine_dead"
         table.add(
             "no more memory for the engine core",

@@ -92,6 +92,11 @@ class SyntheticEngine:
         """See `server.vitals.watch.Beating`."""
         return len(self._running)
 
+    @property
+    def lost_workers(self) -> str:
+        """See `server.vitals.watch.Beating`."""
+        return ""
+
     def compilers_at_work(self) -> bool:
         """See `server.vitals.watch.Beating`."""
         return False

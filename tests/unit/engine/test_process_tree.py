@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from server.engine.process_tree import Compilers, descendants, kill
+from server.engine.process_tree import Compilers, descendants, ended, kill
 
 
 def process(root: Path, number: int, parent: int, program: str, ticks: int = 0, command: str = "") -> None:
@@ -45,6 +47,21 @@ def test_compilers_are_at_work_while_they_use_time(tmp_path: Path) -> None:
     assert not compilers.at_work([10]), "a worker is no compiler"
 
 
+def test_ended_are_those_that_are_gone_were_replaced_or_were_not_yet_waited_for(tmp_path: Path) -> None:
+    for number in (11, 12, 13, 14):
+        process(tmp_path, number, 10, "worker")
+    runs, gone, replaced, zombie = sorted(descendants([10], tmp_path), key=lambda each: each.id)
+    assert ended([runs, gone, replaced, zombie], tmp_path) == []
+    shutil.rmtree(tmp_path / "12")
+    stat = tmp_path / "14" / "stat"
+    stat.write_text(stat.read_text().replace(") S ", ") Z "))
+    assert ended([runs, gone, dataclasses.replace(replaced, began=1), zombie], tmp_path) == [
+        gone,
+        dataclasses.replace(replaced, began=1),
+        zombie,
+    ]
+
+
 def test_stopped_processes_are_killed_and_those_with_their_numbers_spared() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '60']).wait()"], start_new_session=True
@@ -56,7 +73,7 @@ def test_stopped_processes_are_killed_and_those_with_their_numbers_spared() -> N
             time.sleep(0.02)
         (child,) = found
         os.kill(child.id, signal.SIGSTOP)
-        other = type(child)(child.id, child.parent, child.program, child.ticks, child.began - 1)
+        other = dataclasses.replace(child, began=child.began - 1)
         kill([other])
         assert [each.id for each in descendants([parent.pid])] == [child.id]
         kill([child])

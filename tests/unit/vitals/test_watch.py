@@ -19,6 +19,7 @@ class Engine:
         self.sung = 0
         self.hangs = False
         self.broken = False
+        self.lost_workers = ""
         self.step: Callable[[EngineReport], None] = lambda report: None
 
     @property
@@ -123,3 +124,12 @@ async def test_an_internal_request_that_fails_is_told_and_tried_again_later() ->
     at.engine.broken = True
     assert not await at.pass_seconds(100)
     assert at.gate.state is State.SERVING
+
+
+async def test_an_engine_without_one_of_its_workers_is_given_up_whether_it_has_work_or_not() -> None:
+    at = Watched()
+    assert not await at.pass_seconds(5)
+    at.engine.lost_workers = "worker 7 has ended"
+    assert not await at.pass_seconds(1.5), "it may end by itself and say more"
+    assert await at.pass_seconds(2)
+    assert at.lost == ["the engine has lost a part of itself: worker 7 has ended"]
