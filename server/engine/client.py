@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.engine.arguments import apply_environment, engine_arguments
@@ -13,11 +13,12 @@ from server.engine.child_processes import prepare_children
 from server.engine.coalescing import Coalescer
 from server.engine.failures import translate
 from server.engine.last_words import LastWords, how_ended
-from server.engine.media_connector import ready, register
+from server.engine.media_connector import register
 from server.engine.nested_configs import with_configs
 from server.engine.order_parameters import OrderParameters
 from server.engine.plain_outputs import is_plain, shorten
 from server.engine.process_tree import Compilers, descendants, ended, kill
+from server.engine.rendering import ChatRenderer, media_places
 from server.engine.size import engine_size
 from server.engine.started_processes import StartedProcesses
 from server.engine.startup_phases import EngineLogTap, StartupPhases
@@ -28,8 +29,7 @@ from server.engine.token_metrics import batching_prometheus_logger
 from server.engine.torchvision_ops import ensure
 from server.generation.conversation import Sampling
 from server.generation.engine_state import EngineSize
-from server.generation.errors import InvalidRequest
-from server.generation.ports import DecodedImage, DecodedVideo, Order, Prompt
+from server.generation.ports import Order, Prompt
 from server.settings import Settings
 from server.telemetry.trail import current
 
@@ -42,6 +42,7 @@ class VllmEngine:
     def __init__(
         self,
         llm: Any,
+        renderer: ChatRenderer,
         parameters: OrderParameters,
         listeners: list[Listener],
         coalescer: Coalescer,
@@ -50,6 +51,7 @@ class VllmEngine:
         words: LastWords,
     ) -> None:
         self._llm = llm
+        self._renderer = renderer
         self._canary = canary
         self._canary_prompt: Prompt | None = None
         self._tap, self._words = tap, words
@@ -84,7 +86,9 @@ class VllmEngine:
             tap.started()
             streaming = settings.streaming
             coalescer = Coalescer(streaming.hold_seconds, streaming.behind)
-            engine = cls(llm, await OrderParameters.start(llm, settings), listeners, coalescer, canary, tap, words)
+            renderer = await asyncio.to_thread(ChatRenderer, llm)
+            parameters = await OrderParameters.start(llm, settings)
+            engine = cls(llm, renderer, parameters, listeners, coalescer, canary, tap, words)
             await engine._warm_up()
         except Exception as error:
             await asyncio.sleep(_ON_THE_WAY_SECONDS)
@@ -166,33 +170,10 @@ class VllmEngine:
         cache_salt: str | None = None,
     ) -> Prompt:
         """See `server.generation.ports.Engine`."""
-        from vllm.renderers.params import ChatParams, TokenizeParams
-
-        # Text first: vLLM refuses what is longer than the context can hold in characters before it tokenises it.
-        arguments = {"add_generation_prompt": True, "tokenize": False, **template_arguments}
-        if tools:
-            arguments["tools"] = list(tools)
-        try:
-            with ready(_videos(messages)) as addresses:
-                left = iter(addresses)
-                _, (engine_input,) = await self._llm.renderer.render_chat_async(
-                    [[_with_media(message, left, cache_salt) for message in messages]],
-                    ChatParams(chat_template_kwargs=arguments),
-                    # The template writes every special token itself.
-                    TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False),
-                    prompt_extras=None if cache_salt is None else {"cache_salt": cache_salt},
-                    # vLLM's other cache holds what it takes the engine to have been sent. A prompt that is only looked
-                    # at, refused or left before it is sent would make every later request with its image fail.
-                    skip_mm_cache=True,
-                )
-        except Exception as error:
-            failure = translate(error)
-            if isinstance(failure, InvalidRequest):
-                failure.param = failure.param or "messages"
-            raise failure from error
+        engine_input = await self._renderer.render(messages, tools, template_arguments, cache_salt)
         token_ids = engine_input["prompt_token_ids"]
         return Prompt(
-            engine_input, len(token_ids), self._ends_thinking(token_ids), token_ids, _media_places(engine_input)
+            engine_input, len(token_ids), self._ends_thinking(token_ids), token_ids, media_places(engine_input)
         )
 
     def extend(self, prompt: Prompt, made: Sequence[int], *, thinking: bool) -> Prompt:
@@ -355,55 +336,6 @@ def _logs_lines(logger: Any) -> bool:
 
     inner = getattr(logger, "per_engine_stat_loggers", {}).values()
     return any(isinstance(each, LoggingStatLogger) for each in (logger, *inner))
-
-
-def _media_places(engine_input: Mapping[str, Any]) -> Mapping[int, str]:
-    """The content hash of each image by the place of its first token."""
-    hashes, places = engine_input.get("mm_hashes") or {}, engine_input.get("mm_placeholders") or {}
-    return {
-        place.offset: str(key)
-        for kind, keys in hashes.items()
-        for key, place in zip(keys, places.get(kind, ()), strict=False)
-    }
-
-
-def _videos(messages: Sequence[Mapping[str, Any]]) -> list[DecodedVideo]:
-    return [
-        part["video"]
-        for message in messages
-        if not isinstance(message["content"], str)
-        for part in message["content"]
-        if part["type"] == "video"
-    ]
-
-
-def _with_media(
-    message: Mapping[str, Any], videos: Iterator[str] | None = None, salt: str | None = None
-) -> Mapping[str, Any]:
-    """The message with decoded images and videos in the form that vLLM takes without fetching or decoding anything.
-
-    `videos` gives the addresses of the conversation's videos in their order.
-    """
-    from vllm.multimodal.media import MediaWithBytes
-
-    if isinstance(message["content"], str):
-        return message
-
-    def wrapped(image: DecodedImage) -> Any:
-        # The size goes into the cache key beside the bytes: `detail` makes several sizes of the same bytes.
-        # And so does the salt: what the encoder made of an image is kept by that key too.
-        key = {"size": "x".join(map(str, image.pixels.size)), **({"salt": salt} if salt is not None else {})}
-        return MediaWithBytes(image.pixels, image.encoded, key)
-
-    def part_for_vllm(part: Mapping[str, Any]) -> Mapping[str, Any]:
-        if part["type"] == "image":
-            return {"type": "image_pil", "image_pil": wrapped(part["image"])}
-        if part["type"] == "video":
-            assert videos is not None
-            return {"type": "video_url", "video_url": {"url": next(videos)}}
-        return part
-
-    return {**message, "content": [part_for_vllm(part) for part in message["content"]]}
 
 
 def _token_id(tokenizer: Any, token: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from server.engine.client import _with_media
+from server.engine.rendering import with_media
 from server.engine.torchvision_ops import ensure
 from server.generation.ports import DecodedImage
 
@@ -13,7 +13,7 @@ def key(image: DecodedImage, salt: str | None = None) -> str:
     ensure()
     from vllm.multimodal.hasher import MultiModalHasher
 
-    message = _with_media({"role": "user", "content": [{"type": "image", "image": image}]}, salt=salt)
+    message = with_media({"role": "user", "content": [{"type": "image", "image": image}]}, salt=salt)
     return str(MultiModalHasher.hash_kwargs("sha256", image=message["content"][0]["image_pil"]))
 
 
