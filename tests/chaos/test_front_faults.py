@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import resource
 import signal
 import socket
@@ -20,11 +21,13 @@ from tests.brittle.process import BrittleProcess
 from tests.chaos.observer import Observer
 from tests.chaos.table import Table
 from tests.chat_client import Streamed, body, long_body, stream
+from tests.daemon_process import MODEL
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 
 CONNECTIONS = 5000
+LARGEST_FILE = 512 * 1024
 
 
 @contextlib.contextmanager
@@ -158,6 +161,30 @@ async def test_redis_gone(table: Table, tmp_path: Path) -> None:
             table.add("Redis gone", "all served", health, "runs on", "quotas hold for each replica alone")
     finally:
         redis.close()
+
+
+async def test_a_full_disk_under_the_store(table: Table, tmp_path: Path) -> None:
+    """None of the daemon's files may grow beyond some size, which is what a full disk is to a large record."""
+    with daemon(RESPONSES_STORE__URL=f"sqlite:///{tmp_path / 'responses.sqlite'}") as running:
+        observer = Observer(running)
+        async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+            asked = {"model": MODEL, "input": "Hello!", "max_output_tokens": 4}
+            first = await client.post("/v1/responses", json=asked)
+            assert first.status_code == 200, first.text
+            soft, hard = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, hard))
+            observer.mark()
+            large = random.Random(0).randbytes(LARGEST_FILE).hex()
+            refused = await client.post("/v1/responses", json={**asked, "input": large})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable"), refused.text
+            await good_client(running)
+            resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+            kept = await client.get(f"/v1/responses/{first.json()['id']}")
+            again = await client.post("/v1/responses", json=asked)
+            assert (kept.status_code, again.status_code) == (200, 200)
+        health = observer.stop()
+        assert observer.words == ["serving (200, live 200)"]
+        table.add("no room on the store's disk", "503 `store_unavailable`; others served", health, "runs on", "nothing")
 
 
 async def test_a_stopped_daemon_is_not_its_engines_fault(table: Table) -> None:
