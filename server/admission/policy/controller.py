@@ -6,18 +6,20 @@ after each event, and at the time that `wake_at` names.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 
 from server.admission.classes import PriorityClass
+from server.admission.policy.ageing import Ageing
+from server.admission.policy.deadlines import Deadlines
 from server.admission.policy.decisions import Decisions, Eviction
 from server.admission.policy.door import Door
 from server.admission.policy.engine_model import EngineModel, StepCosts
-from server.admission.policy.fair_queue import FairQueue, Line
+from server.admission.policy.fair_queue import FairQueue
 from server.admission.policy.forecast import Forecast
 from server.admission.policy.output_lengths import OutputLengths
 from server.admission.policy.parameters import Rules
-from server.admission.policy.room import KV, LANE_TAKEN, RESERVED, SEQUENCES, Opening, Room
+from server.admission.policy.room import Room
+from server.admission.policy.selection import Selection
 from server.admission.policy.shares import Shares
 from server.admission.policy.ticket import Ask, Cost, Stage, Ticket
 from server.admission.refusals import Reason, TooLarge
@@ -47,17 +49,15 @@ class Controller:
         self.reserved = 0
         self._numbers = 0
         self._evictions: list[Eviction] = []
-        # Heaps of (time, number, ...): what ends at that time, and which line may age then.
-        self._deadlines: list[tuple[float, int, Ticket]] = []
-        self._ageing: list[tuple[float, int, PriorityClass, Line]] = []
-        self._promoted: dict[tuple[PriorityClass, str], Ticket] = {}
+        self._deadlines = Deadlines()
+        self._ageing = Ageing(rules)
+        self._selection = Selection(rules, self.room, self.shares, self.queues)
         self._last_report = -_ENDLESS
         self._stop_after = -_ENDLESS
         self._stopping = 0
         # Whether somebody who waits does not fit, and whether stopping batch sequences would help.
         self._blocked = False
         self._wanting = False
-        self._decisions = 0
         # Whether all that waited was kept out when it was last looked at, and who has come since.
         self._settled = False
         self._newcomers: list[Ticket] = []
@@ -156,7 +156,7 @@ class Controller:
         elif stage is Stage.WAITING:
             queue.leave(ticket)
             self._work(ticket, -1)
-            self._look_later(now, ticket.priority, queue.line(ticket))
+            self._ageing.look_later(now, ticket.priority, queue.line(ticket))
         else:
             self._stopping -= stage is Stage.STOPPING
             self.room.leave(ticket)
@@ -185,7 +185,8 @@ class Controller:
         decisions = Decisions()
         self._expire(now)
         decisions.evict, self._evictions = self._evictions, []
-        self._age(now)
+        for ticket, above in self._ageing.due(now):
+            self._promote(now, ticket, above)
         if self._settled and self._kept_out(now):
             return decisions
         self._blocked = self._wanting = self._settled = False
@@ -219,97 +220,24 @@ class Controller:
 
     def wake_at(self, now: float) -> float | None:
         """When `decide` must run although nothing happened; None where that is never. Ask after `decide`."""
-        times = [heap[0][0] for heap in (self._deadlines, self._ageing) if heap]
+        times = [each for each in (self._deadlines.next, self._ageing.next) if each is not None]
         if self._wanting and self._stop_after > now:
             times.append(self._stop_after)
         return min(times, default=None)
 
     def _admit(self, now: float, decisions: Decisions) -> None:
-        self._decisions += 1
-        blockers: list[Ticket] = []
-        held_back: list[Ticket] = []
-        for priority, queue in self.queues.items():
-            if (blockers or held_back) and priority is PriorityClass.BATCH:
-                break  # batch runs in what is idle, and nothing is while somebody waits for room
-            while queue.waiting:
-                ticket = self._next(now, queue, blockers, held_back)
-                if ticket is None:
-                    break
-                own = self.shares.of(ticket, now).own
-                self._enter(now, ticket)
-                decisions.admit.append(ticket)
-                for blocker in blockers:
-                    # Who takes a sequence of its tenant's own part is in nobody's way who waits for one.
-                    blocker.bypassed += not (own and blocker.why == SEQUENCES)
-            if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
-                break
-        self._blocked = bool(blockers)
+        selection = self._selection
+        decisions.admit = selection.admit(now, self._enter)
+        self._blocked = bool(selection.blockers)
         work = sum(self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit)
-        self.forecast.learn_pace(now, work, full=bool(blockers or held_back))
-        self._wanting = any(
-            ticket.why in (SEQUENCES, KV, RESERVED) and ticket.priority is not PriorityClass.BATCH
-            for ticket in (*blockers, *held_back)
-        )
+        self.forecast.learn_pace(now, work, full=bool(selection.blockers or selection.held_back))
+        self._wanting = selection.wanting
         if self._wanting:
             self._stop(now, decisions)
 
-    def _next(self, now: float, queue: FairQueue, blockers: list[Ticket], held_back: list[Ticket]) -> Ticket | None:
-        """The ticket of a class that enters next; who is in the way of others is added to `blockers`, who only has to
-        leave something for other tenants to `held_back`.
-        """
-        head = queue.head()
-        if head is None:
-            return None
-        self._look(now, head)
-        if not head.why and not blockers:
-            return head
-        if head.why == SEQUENCES and head.sequences == 1 and not self.shares.parts():
-            # Then nobody else fits either.
-            if head not in blockers:
-                blockers.append(head)
-            return None
-        if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):
-            return None
-        # Tenants may get only so far ahead of the one of their class that they pass: that bounds the unfairness of many
-        # such waits, as the number of times bounds each wait.
-        passed = [queue.counter(each) for each in blockers if each.priority is head.priority]
-        furthest = min(passed, default=_ENDLESS) + self.rules.bypass_units
-        # Where the long prompts' lane is taken, none of them is looked at; that keeps nobody else out.
-        for ticket in queue.ranked(self.rules.look_ahead, short_only=head.why == LANE_TAKEN):
-            counter = queue.counter(ticket)
-            if counter > furthest:
-                return None
-            self._look(now, ticket)
-            if not ticket.why:
-                return ticket
-            if ticket.why == LANE_TAKEN:
-                continue
-            furthest = min(furthest, counter + self.rules.bypass_units)
-            if ticket.why == RESERVED:
-                if ticket not in held_back:
-                    held_back.append(ticket)
-            elif ticket not in blockers:
-                blockers.append(ticket)
-                if ticket.bypassed >= self.rules.bypasses:
-                    return None
-        return None
-
-    def _look(self, now: float, ticket: Ticket) -> None:
-        """Sets what keeps a ticket out. Within a decision the room gets only smaller: who is kept out stays so."""
-        if ticket.looked != self._decisions or not ticket.why:
-            ticket.looked = self._decisions
-            ticket.why = self.obstacle(now, ticket)
-
     def obstacle(self, now: float, ticket: Ticket) -> str:
         """What keeps a ticket out at this moment; empty where nothing does."""
-        opening = self.shares.of(ticket, now)
-        why = self.room.obstacle(ticket, opening)
-        if why and why != LANE_TAKEN:
-            full = Opening(self.shares.of_class(ticket.priority, now))
-            # What it lacks is kept for tenants that have less.
-            if opening.share < full.share and not self.room.obstacle(ticket, full):
-                return RESERVED
-        return why
+        return self._selection.obstacle(now, ticket)
 
     def _enter(self, now: float, ticket: Ticket) -> None:
         queue = self.queues[ticket.priority]
@@ -318,7 +246,7 @@ class Controller:
         self._work(ticket, -1)
         line = queue.line(ticket)
         line.served[ticket.long] = now
-        self._look_later(now, ticket.priority, line)
+        self._ageing.look_later(now, ticket.priority, line)
         if ticket.admitted is None:
             ticket.charged = ticket.priority
             queue.charge_input(ticket, ticket.uncached)
@@ -356,7 +284,7 @@ class Controller:
         self._newcomers.append(ticket)
         queue.push(ticket)
         self._work(ticket, 1)
-        self._look_later(now, ticket.priority, queue.line(ticket))
+        self._ageing.look_later(now, ticket.priority, queue.line(ticket))
 
     def _set_deadlines(self, ticket: Ticket) -> None:
         """Who has been admitted once has met its first deadline; only the last one holds when it is stopped."""
@@ -368,17 +296,10 @@ class Controller:
             prefill = self.forecast.prefill(ticket)
             ticket.queue_deadline = ticket.arrived + (objective - prefill if prefill < objective else objective)
         ticket.total_deadline = None if total is None else ticket.arrived + total
-        for deadline in (ticket.queue_deadline, ticket.total_deadline):
-            if deadline is not None:
-                self._numbers += 1
-                heapq.heappush(self._deadlines, (deadline, self._numbers, ticket))
-        if len(self._deadlines) > 4 * (self.waiting + len(self.room.running)) + 1024:
-            self._deadlines = [each for each in self._deadlines if each[2].stage is not Stage.ENDED]
-            heapq.heapify(self._deadlines)
+        self._deadlines.add(ticket, live=self.waiting + len(self.room.running))
 
     def _expire(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, ticket = heapq.heappop(self._deadlines)
+        for ticket in self._deadlines.due(now):
             late = ticket.stage is Stage.WAITING and ticket.queue_deadline is not None and ticket.queue_deadline <= now
             over = ticket.total_deadline is not None and ticket.total_deadline <= now
             if ticket.stage is not Stage.ENDED and (late or over):
@@ -388,46 +309,6 @@ class Controller:
                 self.leave(now, ticket, complete=False)
                 retry = self.door.retry_after(now, ticket) if waited else None
                 self._evictions.append(Eviction(ticket, Reason.DEADLINE_EXCEEDED, retry))
-
-    def _look_later(self, now: float, priority: PriorityClass, line: Line) -> None:
-        """Whoever is first in a line now may be due sooner than who was."""
-        ageing = self.rules.classes[priority].ageing_seconds
-        starving = line.starving() if ageing is not None else None
-        if ageing is not None and starving is not None:
-            self._schedule_ageing(max(now, starving[0] + ageing), priority, line)
-
-    def _schedule_ageing(self, at: float, priority: PriorityClass, line: Line) -> None:
-        if line.ages is not None and line.ages <= at:
-            return
-        line.ages = at
-        self._numbers += 1
-        heapq.heappush(self._ageing, (at, self._numbers, priority, line))
-
-    def _age(self, now: float) -> None:
-        """Moves the oldest request of each line that is due up one class, one of a tenant at a time.
-
-        A line is due when nothing has entered from it for the class's `ageing_seconds`. While its class is served, its
-        turn comes by its counter, however long its requests wait behind each other.
-        """
-        while self._ageing and self._ageing[0][0] <= now:
-            at, _, priority, line = heapq.heappop(self._ageing)
-            if line.ages != at:
-                continue  # a look that came sooner took its place
-            line.ages = None
-            starving = line.starving()
-            if starving is None:
-                continue
-            since, oldest = starving
-            ageing = self.rules.classes[priority].ageing_seconds
-            assert ageing is not None
-            above = list(PriorityClass)[priority.rank - 1]
-            due = since + ageing
-            ahead = self._promoted.get((above, oldest.tenant))
-            if due <= now and (ahead is None or ahead.stage is not Stage.WAITING or ahead.priority is not above):
-                self._promote(now, oldest, above)
-                self._promoted[above, oldest.tenant] = oldest
-            if line.waiting:
-                self._schedule_ageing(max(due, now + min(1.0, ageing)), priority, line)
 
     def _promote(self, now: float, ticket: Ticket, above: PriorityClass) -> None:
         self._settled = False

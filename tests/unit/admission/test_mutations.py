@@ -32,7 +32,7 @@ OWN = on_seeds(fairness.gives_each_its_own_part)
 AGE_FAIR = on_seeds(fairness.shares_by_weight_however_long_they_wait)
 QUIET = on_seeds(fairness.serves_a_quiet_tenant)
 
-PASSED = "if any(blocker.bypassed >= self.rules.bypasses for blocker in blockers):"
+PASSED = "if any(blocker.bypassed >= self._rules.bypasses for blocker in blockers):"
 MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "the counter lift removed": (
         FAIR,
@@ -57,9 +57,9 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "the bypass unbounded": (
         BYPASS,
         [
-            ("controller", f"        {PASSED}\n            return None", ""),
-            ("controller", f"            {PASSED}\n                break", ""),
-            ("controller", "if ticket.bypassed >= self.rules.bypasses:", "if False:"),
+            ("selection", f"        {PASSED}\n            return None", ""),
+            ("selection", f"            {PASSED}\n                break", ""),
+            ("selection", "if ticket.bypassed >= self._rules.bypasses:", "if False:"),
         ],
     ),
     "new tenants before old ones": (
@@ -85,11 +85,11 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     "nothing enters beside others": (
         WORK,
         [("room", "if not self.running:\n            return \"\"", "if self.running:\n            return KV"),
-         ("controller", "if not head.why and not blockers:", "if not head.why and not self.room.running:")],
+         ("selection", "if not head.why and not blockers:", "if not head.why and not self._room.running:")],
     ),
     "only one enters at a time": (
         WORK,
-        [("controller", "while queue.waiting:", "while queue.waiting and not decisions.admit:")],
+        [("selection", "while queue.waiting:", "while queue.waiting and not admitted:")],
     ),
     "nothing kept for quiet tenants": (
         QUIET,
@@ -106,7 +106,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "who takes its own part is counted as passing": (
         fairness.passes_floods,
-        [("controller", "blocker.bypassed += not (own and blocker.why == SEQUENCES)", "blocker.bypassed += 1")],
+        [("selection", "blocker.bypassed += not (own and blocker.why == SEQUENCES)", "blocker.bypassed += 1")],
     ),
     "floods burst too": (
         fairness.lets_only_the_modest_burst,
@@ -122,8 +122,8 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "a flood's next request stops everybody": (
         fairness.passes_floods,
-        [("controller", "if ticket.why == RESERVED:", "if False:"),
-         ("controller", "return RESERVED", "return SEQUENCES")],
+        [("selection", "if ticket.why == RESERVED:", "if False:"),
+         ("selection", "return RESERVED", "return SEQUENCES")],
     ),
     "who is served ages too": (
         AGE_FAIR,
@@ -131,7 +131,7 @@ MUTATIONS: dict[str, tuple[Callable[[SimpleNamespace], None], list[Change]]] = {
     ),
     "nobody grows older": (
         AGES,
-        [("controller", "self._promote(now, oldest, above)", "pass")],
+        [("controller", "self._promote(now, ticket, above)", "break")],
     ),
     "deadlines forgotten": (
         AGES,
