@@ -24,6 +24,7 @@ import numpy as np
 from tests.chat_client import WEATHER, body, image_part, metric
 from tests.daemon_process import MODEL, DaemonProcess
 from tests.messages_client import body as message_body
+from tests.responses_client import body as response_body
 
 CLIENTS = 8
 SAMPLE_SECONDS = 5.0
@@ -32,6 +33,8 @@ WARM_UP = 0.3
 SETTLE_SECONDS = 8.0
 # Growth of resident memory that is noise of the allocator: MiB from after the warm-up to the end, each idle.
 MEMORY_MIB = 24.0
+# What is kept on purpose must be full before the warm-up ends: processed images, some 60 kB each.
+SMALL_CACHE = {"QWEND_ENGINE__MM_PROCESSOR_CACHE_GB": "0.005"}
 FILES, TASKS, THREADS = 3, 2, 2
 
 SCHEMA = {
@@ -63,6 +66,7 @@ class Sample:
 def kinds(random_: random.Random) -> list[tuple[str, str, dict[str, Any], tuple[int, ...]]]:
     """Name, path, body and the planned statuses of each kind of request."""
     chat, raw, messages = "/v1/chat/completions", "/v1/completions", "/v1/messages"
+    responses = "/v1/responses"
     text = f"Tell me about number {random_.randrange(10**6)}."
     color = (random_.randrange(256), random_.randrange(256), random_.randrange(256))
     good, bad = (200,), (400, 422)
@@ -76,6 +80,8 @@ def kinds(random_: random.Random) -> list[tuple[str, str, dict[str, Any], tuple[
         ("completion stream", raw, {"model": MODEL, "prompt": text, "max_tokens": 30, "stream": True}, good),
         ("message", messages, message_body(text, max_tokens=40), good),
         ("message stream", messages, message_body(text, max_tokens=60, stream=True), good),
+        ("response", responses, response_body(text, max_output_tokens=40, store=True), good),
+        ("response stream", responses, response_body(text, max_output_tokens=60, stream=True, store=True), good),
         ("bad type", chat, body(text, max_tokens="many"), bad),
         ("bad schema", chat, body(text, response_format={"type": "json_schema", "json_schema": {"name": 1}}), bad),
         ("bad image", chat, body([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]), bad),
@@ -166,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     seconds = parser.parse_args().seconds
-    daemon = DaemonProcess()
+    daemon = DaemonProcess(environment=SMALL_CACHE)
     try:
         daemon.wait_ready()
         return asyncio.run(soak(daemon, seconds))
