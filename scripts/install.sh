@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 
 VENV=.venv
 LOCK=requirements/cpu.lock
-TORCH_INDEX=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
 
 say() { printf '%s\n' "install: $*"; }
 
@@ -23,11 +22,9 @@ find_python() {
   exit 1
 }
 
-pin() { sed -n "s/^$1==//p" "$LOCK"; }
-
 python=$(find_python)
 stamp=$VENV/installed
-want=$( (cat "$LOCK" pyproject.toml scripts/install.sh; "$python" --version) | sha256sum | cut -d' ' -f1)
+want=$( (cat "$LOCK" pyproject.toml scripts/install.sh scripts/torch_cpu.sh; "$python" --version) | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
   exit 0
 fi
@@ -38,15 +35,8 @@ rm -rf "$VENV"
 "$python" -m venv "$VENV"
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 
-# PyTorch's CPU build first and by its full version: plain `torch` is a CUDA build of several GB.
-torch=$(pin torch) torchvision=$(pin torchvision)
-if pip install --no-deps "torch==$torch+cpu" 2>/dev/null; then
-  say "torch $torch+cpu from pip's own sources"
-  pip install --no-deps "torchvision==$torchvision+cpu" 2>/dev/null || true
-else
-  say "torch $torch+cpu from $TORCH_INDEX"
-  pip install --no-deps --index-url "$TORCH_INDEX" "torch==$torch+cpu" "torchvision==$torchvision+cpu"
-fi
+# First, so that nothing brings another torch.
+scripts/torch_cpu.sh "$VENV/bin/python" "$LOCK"
 
 # The lock is the whole environment, so nothing is left for pip to resolve. It leaves torchaudio and torchcodec out:
 # vLLM and transformers do without them, and beside a CPU torch PyPI's builds of them do not import. PyPI's torchvision

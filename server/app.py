@@ -16,7 +16,7 @@ from server.admission.gate import Gate
 from server.admission.policy.parameters import ClassRules, Rules
 from server.admission.quota_memory import MemoryStore
 from server.admission.quota_redis import RedisStore
-from server.admission.quotas import Quotas
+from server.admission.quotas import Quotas, WhenLost
 from server.admission.tenant_file import TenantFile
 from server.admission.tenants import TenantDirectory
 from server.admission_settings import AdmissionSettings
@@ -25,6 +25,7 @@ from server.api.auth import DOCUMENT_READER, check_policies
 from server.api.document import FAILURES, describe
 from server.api.documents import documents
 from server.api.errors import install_error_handlers
+from server.api.farewell import Farewell
 from server.api.rate_headers import RateHeaders
 from server.api.request_trails import RequestTrails
 from server.api.service import Service
@@ -63,7 +64,11 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     """
     limits = settings.limits
     url = settings.quotas.storage_url
-    quotas = Quotas(MemoryStore(), RedisStore(url.get_secret_value()) if url is not None else None)
+    quotas = Quotas(
+        MemoryStore(),
+        RedisStore(url.get_secret_value()) if url is not None else None,
+        WhenLost(settings.quotas.when_unreachable),
+    )
     file, keys_file = settings.tenants.file, settings.tenants.keys_file
     tracing = _tracing(settings)
     desk = Desk(
@@ -187,6 +192,7 @@ def build_app(service: Service) -> FastAPI:
         app.include_router(documents(DOCUMENT_READER, page=not service.documents_need_key))
     check_policies(app)
     app.add_middleware(RateHeaders, quotas=service.quotas)
+    app.add_middleware(Farewell, leaving=lambda: service.vitals.leaving)
     if service.cors_origins:
         # Keys come in a header that a page must set, never by themselves as cookies do.
         app.add_middleware(

@@ -99,7 +99,7 @@ class Daemon:
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
         self._gate, self._vitals = self._service.gate, self._service.vitals
-        show_state(State, lambda: self._gate.state)
+        show_state(State, self._state)
         self._certificates = certificates_of(settings.server)
         self._http = http_server(DirectSend(build_app(self._service)), settings, self._certificates)
         with_key = admin_needs_key(settings.server)
@@ -110,7 +110,7 @@ class Daemon:
                     quotas=self._service.quotas,
                     desk=self._service.desk,
                     drain=lambda: self._drain("admin"),
-                    state=lambda: self._gate.state,
+                    state=self._state,
                     in_flight=lambda: len(self._gate),
                     status=lambda: self._service,
                     need_key=with_key,
@@ -277,8 +277,13 @@ class Daemon:
         if self._certificates is not None:
             await self._certificates.reload()
 
+    def _state(self) -> State:
+        """The gate's, but that the lame duck's is told as what it is the beginning of."""
+        state = self._gate.state
+        return State.DRAINING if self._draining and state is State.SERVING else state
+
     def _drain(self, why: str) -> None:
-        """Refuses what comes, waits for what runs, then ends."""
+        """Turns readiness off, after `lame_duck_seconds` refuses what comes, waits for what runs, then ends."""
         if self._draining:
             return
         self._draining = True
@@ -288,6 +293,16 @@ class Daemon:
             _log.warning("ending now", why=why, in_flight=0)
             loop.call_later(_LAST_ANSWER_SECONDS, self._end_now, EXIT_OK)
             return
+        seconds = self._settings.server.lame_duck_seconds
+        self._vitals.leaves_at = loop.time() + seconds
+        if seconds:
+            _log.info("lame duck", why=why, in_flight=len(self._gate), seconds=seconds)
+            loop.call_later(seconds, self._shut, why)
+        else:
+            self._shut(why)
+
+    def _shut(self, why: str) -> None:
+        loop = asyncio.get_running_loop()
         seconds = self._settings.server.drain_seconds
         _log.info("draining", why=why, in_flight=len(self._gate), seconds=seconds)
         self._vitals.drain_ends = loop.time() + seconds

@@ -44,7 +44,13 @@ class ServerSettings(Section):
         "default: a page that may call it needs a key that its visitors can read.",
     )
     strict_parameters: bool = Field(False, description="Refuse request fields that are not known.")
-    drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after SIGTERM.")
+    lame_duck_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long after SIGTERM requests are still taken while `/health/ready` says 503 already, so that a "
+        "load balancer stops sending before any is refused: longer than its probe takes to notice.",
+    )
+    drain_seconds: float = Field(60.0, ge=0, description="How long running streams may go on after that.")
 
     @model_validator(mode="after")
     def _a_certificate_has_a_key(self) -> ServerSettings:

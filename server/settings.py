@@ -133,6 +133,11 @@ class QuotaSettings(Section):
         None,
         description="A Redis that several replicas share, such as `redis://host:6379/0`; by default each counts alone.",
     )
+    when_unreachable: Literal["local", "refuse", "allow"] = Field(
+        "local",
+        description="What holds while that Redis does not answer: the same limits in each replica alone, none of those "
+        "who have limits (503 `quota_store_unavailable`), or no limit at all.",
+    )
     default_output_tokens: int = Field(
         1024, ge=1, description="Tokens reserved for an answer whose request does not bound it."
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Protocol
 
 from server.admission.quota_memory import MemoryStore
@@ -14,6 +16,7 @@ from server.admission.quota_redis import LEASE_SECONDS, StoreLost
 from server.admission.quota_rules import Charge, Kind, Rule, Standing, Store, Unit, Verdict, rules
 from server.admission.rate_limited import rate_headers, refusal
 from server.admission.tenants import Caller
+from server.generation.errors import Unavailable
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import QUOTA_REFUSALS, QUOTA_STORE_FAILURES
 
@@ -21,6 +24,7 @@ _log = get_logger("quotas")
 
 # How often a Redis that was lost is looked for.
 _RETRY_SECONDS = 2.0
+
 
 
 class RemoteStore(Store, Protocol):
@@ -34,6 +38,21 @@ class RemoteStore(Store, Protocol):
 
     async def close(self) -> None:
         """Closes the connections."""
+
+
+class WhenLost(StrEnum):
+    """What holds while the shared store does not answer."""
+
+    LOCAL = "local"
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
+_MEANWHILE = {
+    WhenLost.LOCAL: "quotas are counted in this process alone",
+    WhenLost.REFUSE: "who has quotas is refused",
+    WhenLost.ALLOW: "quotas do not hold",
+}
 
 
 class Hold:
@@ -124,14 +143,18 @@ class Hold:
 
 
 class Quotas:
-    """Reserves and settles. Uses the shared store while it answers, else counts in this process alone.
+    """Reserves and settles. Uses the shared store while it answers, else does what `when_lost` says: counts in this
+    process alone, refuses who has limits, or counts nothing.
 
     One event loop's; nothing of it waits for longer than the shared store's own time limit of a quarter of a second.
     """
 
-    def __init__(self, memory: MemoryStore, remote: RemoteStore | None = None) -> None:
+    def __init__(
+        self, memory: MemoryStore, remote: RemoteStore | None = None, when_lost: WhenLost = WhenLost.LOCAL
+    ) -> None:
         self._memory = memory
         self._remote = remote
+        self._when_lost = when_lost
         self._lost = False
         self._holds: dict[str, Hold] = {}
         # What the shared store said last of each caller, and when, so that headers need no round trip.
@@ -142,11 +165,18 @@ class Quotas:
     async def reserve(self, caller: Caller, tokens: int) -> Hold:
         """Takes one request, one seat and `tokens` from every quota of the caller, or nothing at all.
 
-        Raises RateLimited that says which quota refused, with the time until it might not.
+        Raises RateLimited that says which quota refused, with the time until it might not; Unavailable where there are
+        quotas, nobody knows what is used of them, and that is a reason to refuse.
         """
         name = uuid.uuid4().hex
         charges = [Charge(rule, tokens if rule.unit is Unit.TOKENS else 1) for rule in rules(caller)]
         store, verdict = await self._take(charges, name)
+        if store is self._memory and self._uncounted(WhenLost.REFUSE) and charges:
+            raise Unavailable(
+                "What is used of your limits cannot be known now. Come again in a moment.",
+                code="quota_store_unavailable",
+                retry_after=math.ceil(_RETRY_SECONDS),
+            )
         self._remember(caller, charges, verdict)
         self._check(charges, verdict)
         hold = Hold(self, store, caller, name, charges, verdict.at, tokens)
@@ -157,6 +187,8 @@ class Quotas:
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """The `x-ratelimit-*` headers of an answer to this caller; with a shared store, as it said last."""
+        if self._uncounted():
+            return {}
         if self._remote is None or self._lost:
             return rate_headers((rule, self._memory.standing(rule)) for rule in rules(caller))
         when, standings = self._seen.get((caller.tenant.name, caller.key_id), (0.0, []))
@@ -205,7 +237,13 @@ class Quotas:
                 raise
             except StoreLost as error:
                 self._lose(error)
+        if self._uncounted():
+            charges = [Charge(charge.rule, 0) for charge in charges]
         return self._memory, await self._memory.take(charges, hold, force=force)
+
+    def _uncounted(self, *when: WhenLost) -> bool:
+        """Whether the shared store is lost and nothing is counted meanwhile."""
+        return self._lost and self._when_lost in (when or (WhenLost.REFUSE, WhenLost.ALLOW))
 
     async def _take_back(self, asked: asyncio.Future[Verdict], charges: Sequence[Charge], hold: str) -> None:
         with contextlib.suppress(StoreLost):
@@ -244,7 +282,7 @@ class Quotas:
         QUOTA_STORE_FAILURES.inc()
         if not self._lost:
             self._lost = True
-            _log.warning("Redis does not answer; quotas are counted in this process alone", why=str(error))
+            _log.warning(f"Redis does not answer; {_MEANWHILE[self._when_lost]}", why=str(error))
             self._run("finding", self._find)
 
     async def _find(self) -> None:

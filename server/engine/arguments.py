@@ -49,7 +49,7 @@ def _derived(settings: Settings) -> Iterator[Explained]:
     yield Explained("use_tqdm_on_load", False, "The start's phases are in our own log.")
     yield Explained(
         "shutdown_timeout",
-        int(settings.server.drain_seconds) + 5,
+        int(settings.server.lame_duck_seconds + settings.server.drain_seconds) + 5,
         "Ctrl-C reaches the whole process group; it must not abort what is drained for `server.drain_seconds`.",
     )
     yield Explained(

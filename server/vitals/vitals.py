@@ -36,6 +36,8 @@ class Vitals:
         # Why the engine died, or why it is being started anew.
         self.cause = ""
         self.restarts = 0
+        # Until when requests are still taken by a daemon that has been told to end.
+        self.leaves_at: float | None = None
         self.drain_ends: float | None = None
 
     def condition(self) -> Condition:
@@ -56,6 +58,9 @@ class Vitals:
         if state is State.DRAINING:
             left = max(0.0, (self.drain_ends or 0.0) - self._clock())
             return Condition(Status.DRAINING, f"the daemon is ending: {left:.0f} s are left for what runs")
+        if self.leaves_at is not None:
+            left = max(0.0, self.leaves_at - self._clock())
+            return Condition(Status.DRAINING, f"the daemon is ending: it takes requests for {left:.0f} s more")
         if self._is_saturated():
             return Condition(
                 Status.SATURATED,
@@ -64,6 +69,11 @@ class Vitals:
         if beat is not None and beat.compiling:
             return Condition(Status.SERVING, f"no step for {beat.silence:.0f} s: compilers are at work for the engine")
         return Condition(Status.SERVING)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the daemon has been told to end."""
+        return self.leaves_at is not None
 
     def _is_saturated(self) -> bool:
         most = self._saturated_waiting

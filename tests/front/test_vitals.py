@@ -210,6 +210,42 @@ async def test_a_drain_reports_what_became_of_whom() -> None:
             assert each in report
 
 
+async def test_a_lame_duck_takes_requests_that_come_while_nobody_should_send_them() -> None:
+    with daemon(SERVER__LAME_DUCK_SECONDS="2", SERVER__DRAIN_SECONDS="30") as running:
+        running.wait_ready()
+        async with streaming(running, 1, tokens=500) as (client, seen, tasks):
+            before = await client.post("/v1/chat/completions", json=long_body(1))
+            assert "connection" not in before.headers
+            told = time.monotonic()
+            running.terminate()
+            ready = await until(client, "/health/ready", lambda answer: answer.status_code == 503)
+            assert time.monotonic() - told < 1
+            assert ready.json()["status"] == "draining"
+            assert "it takes requests for" in ready.json()["reason"]
+            async with httpx.AsyncClient(base_url=running.admin_url) as admin:
+                assert (await admin.post("/admin/drain")).json()["status"] == "draining", "and begins nothing anew"
+            taken = await client.post("/v1/chat/completions", json=long_body(1))
+            assert taken.status_code == 200
+            assert taken.headers["connection"] == "close", "who keeps its connection would come back to us"
+            while taken.status_code == 200:
+                taken = await client.post("/v1/chat/completions", json=long_body(1))
+            assert (taken.status_code, taken.json()["error"]["code"]) == (503, "shutting_down")
+            assert 2 <= time.monotonic() - told < 5
+            await asyncio.gather(*tasks)
+        assert (seen[0].done, seen[0].error, seen[0].finish_reason) == (True, None, "length")
+        assert running.wait(20) == 0
+
+
+async def test_a_second_signal_ends_a_lame_duck_at_once() -> None:
+    with daemon(SERVER__LAME_DUCK_SECONDS="60") as running:
+        running.wait_ready()
+        running.terminate()
+        async with httpx.AsyncClient(base_url=running.url) as client:
+            await until(client, "/health/ready", lambda answer: answer.status_code == 503)
+        running.terminate()
+        assert running.wait(10) == 128 + signal.SIGTERM
+
+
 async def test_a_death_in_a_drain_is_a_death() -> None:
     with daemon() as running:
         running.wait_ready()

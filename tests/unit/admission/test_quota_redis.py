@@ -15,9 +15,10 @@ from server.admission import quota_redis, quotas
 from server.admission.quota_memory import MemoryStore
 from server.admission.quota_redis import RedisStore
 from server.admission.quota_rules import Charge, Kind, Unit, rules
-from server.admission.quotas import Hold, Quotas
+from server.admission.quotas import Hold, Quotas, WhenLost
 from server.admission.rate_limited import RateLimited
 from server.admission.tenants import Caller, Quota, Tenant
+from server.generation.errors import Unavailable
 from tests.redis_server import RedisServer
 
 # What a busy machine may take, where the time is not what is tested.
@@ -208,6 +209,43 @@ async def test_without_redis_requests_go_on_and_come_back_to_it(
         for hold in (*during, after):
             await hold.settle(1)
         assert used(await one.usage(who))[Kind.SEATS, Unit.REQUESTS, 0] == 0
+    finally:
+        await one.close()
+        server.close()
+
+
+@pytest.mark.parametrize("when", [WhenLost.REFUSE, WhenLost.ALLOW])
+async def test_without_redis_who_has_limits_is_refused_or_has_none_as_is_said(
+    when: WhenLost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "_RETRY_SECONDS", 0.1)
+    server = RedisServer()
+    one = Quotas(MemoryStore(), RedisStore(server.url, PATIENT), when)
+    who, free = caller("said", Quota(requests_per_minute=2, concurrent_requests=1, burst=60)), caller("free", Quota())
+    try:
+        before = await one.reserve(who, 1)
+        server.kill()
+        for _ in range(5):
+            if when is WhenLost.REFUSE:
+                with pytest.raises(Unavailable) as refused:
+                    await one.reserve(who, 1)
+                assert (refused.value.status, refused.value.code) == (503, "quota_store_unavailable")
+                assert refused.value.retry_after == 1
+            else:
+                hold = await one.reserve(who, 1)
+                await hold.correct(1000)
+                await hold.settle(2000)
+        await (await one.reserve(free, 1)).settle(1)
+        assert one.headers(who) == {}, "nobody knows"
+        await before.correct(5)
+        await before.settle(9)
+        server.start()
+        await used_comes_to(one, who, {(Kind.WINDOW, Unit.REQUESTS, 60): 0, (Kind.SEATS, Unit.REQUESTS, 0): 0})
+        while not one.headers(who):
+            await asyncio.sleep(0.02)
+        await one.reserve(who, 1)
+        with pytest.raises(RateLimited):
+            await one.reserve(who, 1)
     finally:
         await one.close()
         server.close()

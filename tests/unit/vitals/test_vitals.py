@@ -52,6 +52,20 @@ def test_each_condition_has_its_probes_and_its_reason() -> None:
     assert house.vitals.condition().reason == "engine core 7 was ended by SIGKILL"
 
 
+def test_a_lame_duck_is_not_ready_while_the_gate_is_open() -> None:
+    house = House()
+    house.gate.open()
+    assert not house.vitals.leaving
+    house.vitals.leaves_at = 105.0
+    assert house.told == (Status.DRAINING, False, True)
+    assert house.vitals.leaving
+    assert house.vitals.condition().reason == "the daemon is ending: it takes requests for 5 s more"
+    house.gate.enter()  # which would raise
+    house.vitals.drain_ends = 165.0
+    house.gate.drain(lambda: None)
+    assert "65 s are left for what runs" in house.vitals.condition().reason
+
+
 def test_compiling_is_serving_with_a_reason() -> None:
     house = House()
     house.gate.open()
