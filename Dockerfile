@@ -63,7 +63,8 @@ STOPSIGNAL SIGTERM
 # A start may read hundreds of GB; what fails before it is ready does not count.
 HEALTHCHECK --start-period=2h --interval=10s --timeout=5s --retries=3 CMD ["qwend-health"]
 ENTRYPOINT ["qwend"]
-CMD ["serve", "--profile", "qwen3.5-397b-8xh200-fp8"]
+# Which model is not for the image to say; this lists what it knows.
+CMD ["profiles"]
 
 FROM ${CPU_BASE} AS cpu
 ARG VERSION=0.0.0

@@ -19,11 +19,14 @@ serve: install ## Serve the embedded reference checkpoint on PORT (8000)
 test: install lint redis postgresql prometheus ## Run the tests, most of them against a real engine over HTTP
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-slow: install redis postgresql prometheus ## Run the tests that take minutes
+test-slow: install redis postgresql prometheus haproxy podman ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-chaos: install redis ## Every fault on a real daemon (some 20 minutes); writes results/chaos.md
 	@$(BIN)/python -m pytest -s -m slow tests/chaos $(ARGS)
+
+test-deploy: install redis haproxy ## Rolling restart, a killed daemon, shared quotas (some 10 minutes); writes results/
+	@$(BIN)/python -m pytest -s -m slow tests/deploy --ignore tests/deploy/test_container.py $(ARGS)
 
 soak: SECONDS = 600
 soak: install ## Mixed load with cancels and bad input for SECONDS (600): nothing may grow
@@ -37,6 +40,26 @@ postgresql: ## Install PostgreSQL where it is missing and can be (the tests need
 
 prometheus: ## Install prometheus where it is missing and can be (the tests of dashboards and alerts need it)
 	@scripts/install_for_tests.sh PROMETHEUS prometheus prometheus
+
+test-container: install podman ## Build the image with Podman and run it read-only (some 10 minutes); root on Debian
+	@$(BIN)/python -m pytest -s -m slow tests/deploy/test_container.py $(ARGS)
+
+podman: ## Install podman, runc and mmdebstrap where they are missing and can be (test-container needs them)
+	@scripts/install_for_tests.sh PODMAN podman podman
+	@scripts/install_for_tests.sh PODMAN runc runc
+	@scripts/install_for_tests.sh PODMAN mmdebstrap mmdebstrap
+
+hadolint: ## Check the Dockerfile
+	@scripts/hadolint.sh
+
+sbom: ## Write bills of materials (CycloneDX) of what the images install into dist/
+	@scripts/sbom.sh
+
+pin-images: install ## Put the registry's digests behind the tags of base images (needs skopeo or docker, and a registry)
+	@$(BIN)/python scripts/pin_images.py
+
+haproxy: ## Install haproxy where it is missing and can be (the drills of tests/deploy need it)
+	@scripts/install_for_tests.sh HAPROXY haproxy haproxy
 
 dashboards: install ## Write deploy/grafana anew
 	@$(BIN)/python scripts/dashboards.py
@@ -89,4 +112,4 @@ lock: ## Resolve the dependencies anew and write requirements/cpu.lock
 	@scripts/lock.sh
 
 clean: ## Remove .venv and caches
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .container .sbom .hadolint .compose

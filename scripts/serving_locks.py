@@ -1,8 +1,9 @@
 """Writes what of requirements/cpu.lock serving needs, for container images: no test, linter or client goes into one.
 
-`requirements/serve-cpu.lock` is what the extra `cpu` comes to, vLLM and torch with it; `requirements/serve-front.lock` is
-what the daemon itself needs, for images that have vLLM already. Both have the driver for PostgreSQL. Versions are the lock's; who needs whom is read from the
-metadata of the packages that are installed from it, so run this in the environment that scripts/install.sh makes.
+`requirements/serve-cpu.lock` is what the extra `cpu` comes to, vLLM and torch with it; `requirements/serve-front.lock`
+is what the daemon itself needs, for images that have vLLM already. Both have a driver for PostgreSQL. Versions are the
+lock's; who needs whom is read from the metadata of the packages that are installed from it, so run this in the
+environment that scripts/install.sh makes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ LOCK = ROOT / "requirements" / "cpu.lock"
 
 # File -> extras of pyproject.toml, and what it is.
 FILES = {
-    "serve-cpu.lock": (("postgresql", "cpu"), "The part of requirements/cpu.lock that serving on a CPU needs, vLLM and torch with it"),
+    "serve-cpu.lock": (
+        ("postgresql", "cpu"),
+        "The part of requirements/cpu.lock that serving on a CPU needs, vLLM and torch with it",
+    ),
     "serve-front.lock": (("postgresql",), "The part of requirements/cpu.lock that the daemon needs beside vLLM"),
 }
 
@@ -38,12 +42,12 @@ def needed(extras: tuple[str, ...]) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
     lines, found = locked(), set[tuple[str, frozenset[str]]]()
-    open_ends = [Requirement(each) for each in wanted]
+    open_ends = [each for each in map(Requirement, wanted) if _applies(each, ())]
     while open_ends:
         each = open_ends.pop()
         name = canonicalize_name(each.name)
         key = (name, frozenset(each.extras))
-        if key in found or name not in lines or not _applies(each, ()):
+        if key in found or name not in lines:
             continue
         found.add(key)
         try:

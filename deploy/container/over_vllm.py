@@ -1,12 +1,13 @@
 """over_vllm.py PYPROJECT LOCK: what an environment over an image's vLLM still lacks for the daemon, as lines of LOCK.
 
-What the image has, in a version that all of ours take, stays the image's own. The rest is to be installed on top, and then
-to be asked again: what was installed may need more. Prints nothing once all is there. Exits with 1 where vLLM is missing
-or is not the version that pyproject.toml's extra `gpu` names, or where the lock itself does not fit together.
+What the image has, in a version that all of ours take, stays the image's own. The rest is to be installed on top, and
+then to be asked for again: what was installed may need more. Prints nothing once all is there. Exits with 1 where vLLM
+is missing or is not the version that pyproject.toml's extra `gpu` names, or where the lock does not fit together.
 """
 
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -21,26 +22,35 @@ def installed(name: str) -> str | None:
         return None
 
 
+def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
+
+
 def lacking(project: dict, locked: dict[str, str]) -> set[str]:
     """Names of the lock that are missing, or are here in a version that something of ours does not take.
 
-    Raises ValueError where that is the lock's own version.
+    Raises ValueError where that is the lock's own version, and where the lock lacks something that is missing.
     """
-    wanted = [Requirement(each) for each in (*project["dependencies"], *project["optional-dependencies"]["postgresql"])]
+    lines = (*project["dependencies"], *project["optional-dependencies"]["postgresql"])
+    wanted = [each for each in map(Requirement, lines) if applies(each, ())]
     found, seen = set(), set()
     while wanted:
         each = wanted.pop()
         name = canonicalize_name(each.name)
-        if name not in locked or (each.marker is not None and not each.marker.evaluate({"extra": ""})):
-            continue
         here = installed(name)
+        if name not in locked:
+            # The image has it, or this Python needs what that of the lock did not.
+            if here is None:
+                raise ValueError(f"{each} is needed, and the lock does not have it")
+            continue
         if here is None or not each.specifier.contains(here, prereleases=True):
             if locked[name].partition("==")[2] == here:
                 raise ValueError(f"the lock has {locked[name]}, and {each} is needed")
             found.add(name)
-        if here is not None and name not in seen:
-            seen.add(name)
-            wanted += [Requirement(line) for line in requires(name) or ()]
+        if here is not None and (key := (name, frozenset(each.extras))) not in seen:
+            seen.add(key)
+            wanted += [other for other in map(Requirement, requires(name) or ()) if applies(other, each.extras)]
     return found
 
 

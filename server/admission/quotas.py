@@ -26,7 +26,6 @@ _log = get_logger("quotas")
 _RETRY_SECONDS = 2.0
 
 
-
 class RemoteStore(Store, Protocol):
     """A store that other replicas share, and that can be lost."""
 

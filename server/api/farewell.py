@@ -1,7 +1,7 @@
 """Asks clients to come on a new connection once the daemon has been told to end.
 
-A balancer that chooses by connection and not by request, as a Kubernetes service does, would go on sending what comes on
-a connection that it has already; a new one leads elsewhere.
+A balancer that chooses by connection and not by request, as a Kubernetes service does, would go on sending what comes
+on a connection that it has already; a new one leads elsewhere.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ TENANTS_RELOADS = Counter(
 )
 QUOTA_REFUSALS = Counter("qwend_quota_refusals", "Requests refused by a tenant's or key's quota, by code.", ["code"])
 QUOTA_STORE_FAILURES = Counter(
-    "qwend_quota_store_failures", "Times that Redis did not answer a quota's question; then `quotas.when_unreachable` holds."
+    "qwend_quota_store_failures",
+    "Times that Redis did not answer a quota's question; then `quotas.when_unreachable` holds.",
 )
 TASKS = Gauge("qwend_event_loop_tasks", "Tasks on the event loop: they go up and down with what is running.")
 
