@@ -18,13 +18,23 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip python3-venv \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY . .
+# Packages first: they change with the lock, the daemon with every commit.
+COPY pyproject.toml ./
+COPY requirements requirements
+COPY scripts/torch_cpu.sh scripts/
+COPY deploy/container deploy/container
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh cpu /opt/qwend
+COPY . .
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh daemon /opt/qwend
 
 FROM ${CUDA_BASE} AS cuda-build
 WORKDIR /src
-COPY . .
+COPY pyproject.toml ./
+COPY requirements requirements
+COPY deploy/container deploy/container
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh cuda /opt/qwend
+COPY . .
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh daemon /opt/qwend
 
 FROM ${CUDA_BASE} AS cuda
 ARG VERSION=0.0.0

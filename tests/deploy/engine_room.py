@@ -12,6 +12,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def _own_pip(folder: Path) -> list[str]:
     """Options that let a build reach packages as this machine does: pip's configuration as the secret that the
     Dockerfile knows, and the files and folders that it names."""
     listed = subprocess.run(
-        ["python3", "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
     found = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
     options: list[str] = []
@@ -105,9 +106,11 @@ def _own_pip(folder: Path) -> list[str]:
     for name in ("index-url", "extra-index-url", "find-links", "trusted-host"):
         if name in found:
             lines.append(f"{name} = {found[name]}")
-            for path in re.findall(r"(?:file://)?(/[^\s']+)", found[name]):
-                if Path(path).is_dir():
-                    options += ["--volume", f"{path}:{path}:ro"]
+            for scheme, path in re.findall(r"(?:^|\s)(file://)?(/\S+)", found[name].replace("\\n", " ")):
+                # The files that an index of folders names lie beside it.
+                folder_of_packages = Path(path).parent if scheme else Path(path)
+                if folder_of_packages.is_dir():
+                    options += ["--volume", f"{folder_of_packages}:{folder_of_packages}:ro"]
     authorities = Path(found.get("cert", "/etc/ssl/certs/ca-certificates.crt"))
     if authorities.is_file():
         # Not at its own path: the build installs the package that writes there.

@@ -110,6 +110,7 @@ ARROWS = {
         "supervisor",
         "telemetry",
     },
+    "entry": {"cli"},
     "cli_plan": {"cli_profiles", "engine", "planning"},
     "cli_doctor": {"cli_profiles", "doctor"},
     "cli_keys": {"admission", "cli_profiles"},
