@@ -66,7 +66,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
     url = settings.quotas.storage_url
     quotas = Quotas(
         MemoryStore(),
-        RedisStore(url.get_secret_value()) if url is not None else None,
+        RedisStore(url.get_secret_value(), settings.quotas.storage_seconds) if url is not None else None,
         WhenLost(settings.quotas.when_unreachable),
     )
     file, keys_file = settings.tenants.file, settings.tenants.keys_file

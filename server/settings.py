@@ -133,6 +133,9 @@ class QuotaSettings(Section):
         None,
         description="A Redis that several replicas share, such as `redis://host:6379/0`; by default each counts alone.",
     )
+    storage_seconds: float = Field(
+        0.2, gt=0, description="Longest that this Redis may take to answer; a request waits for it that long at most."
+    )
     when_unreachable: Literal["local", "refuse", "allow"] = Field(
         "local",
         description="What holds while that Redis does not answer: the same limits in each replica alone, none of those "

@@ -18,6 +18,8 @@ from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(900)]
 
+# Two start at once.
+START_SECONDS = 420
 STREAMS = 300
 # What docs/operations.md and haproxy.cfg tell an operator to set.
 SETTINGS = {"QWEND_SERVER__LAME_DUCK_SECONDS": "5", "QWEND_SERVER__DRAIN_SECONDS": "60"}
@@ -38,7 +40,7 @@ class Site:
 
     def wait_ready(self) -> Site:
         for name, daemon in self.daemons.items():
-            daemon.wait_ready()
+            daemon.wait_ready(START_SECONDS)
             self.proxy.wait(name, "UP", 10)
         return self
 

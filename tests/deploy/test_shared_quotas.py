@@ -24,13 +24,15 @@ from tests.daemon_process import DaemonProcess
 from tests.deploy.results import keep
 from tests.redis_server import RedisServer
 
+# Two start at once.
+START_SECONDS = 420
 KEY = "sk-of-the-shared-quotas-test"
 SYNTHETIC, REAL = "tests.synthetic_cli", "server.cli"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`at` is when it was asked, in seconds since the load began, `daemon` whom."""
+    """`at` is when it was asked, on the monotonic clock, `daemon` whom."""
 
     at: float
     daemon: int
@@ -48,7 +50,12 @@ class Pair:
         tenants.write_text(
             f"tenants: [{{name: one, keys: ['{KEY}'], quotas: {{requests_per_minute: {limit}, burst: {burst}}}}}]"
         )
-        settings = {"QWEND_QUOTAS__STORAGE_URL": redis.url, "QWEND_QUOTAS__WHEN_UNREACHABLE": when}
+        settings = {
+            "QWEND_QUOTAS__STORAGE_URL": redis.url,
+            "QWEND_QUOTAS__WHEN_UNREACHABLE": when,
+            # A machine that is busy with something else is not what is tried.
+            "QWEND_QUOTAS__STORAGE_SECONDS": "5",
+        }
         self.daemons = [DaemonProcess("--tenants", str(tenants), module=module, environment=settings) for _ in range(2)]
 
     def logged(self, text: str) -> list[int]:
@@ -63,7 +70,7 @@ def pair(
     running = Pair(redis, folder, module, limit, burst, when)
     try:
         for daemon in running.daemons:
-            daemon.wait_ready()
+            daemon.wait_ready(START_SECONDS)
         yield running
     finally:
         for daemon in running.daemons:
@@ -79,18 +86,20 @@ def redis() -> Iterator[RedisServer]:
         server.close()
 
 
-async def offer(daemons: Sequence[DaemonProcess], rate: float, seconds: float) -> list[Answer]:
-    """Asks for one token `rate` times a second, of the one and the other by turns, whatever is answered."""
-    answers: list[Answer] = []
+async def offer(
+    daemons: Sequence[DaemonProcess], rate: float, seconds: float, answers: list[Answer] | None = None
+) -> list[Answer]:
+    """Asks for one token `rate` times a second, of the one and the other by turns, whatever is answered. `answers` can
+    be watched meanwhile."""
+    answers = [] if answers is None else answers
     began = time.monotonic()
 
     async def ask(client: httpx.AsyncClient, daemon: int) -> None:
         sent = time.monotonic()
         answer = await client.post("/v1/chat/completions", json=long_body(1))
         code = answer.json()["error"]["code"] if answer.status_code != 200 else None
-        passed = time.monotonic() - sent
         answers.append(
-            Answer(sent - began, daemon, answer.status_code, code, passed, answer.headers.get("retry-after"))
+            Answer(sent, daemon, answer.status_code, code, time.monotonic() - sent, answer.headers.get("retry-after"))
         )
 
     async with clients(daemons) as both, asyncio.TaskGroup() as group:
@@ -137,25 +146,29 @@ async def test_two_daemons_admit_one_limit_together(redis: RedisServer, tmp_path
 async def test_without_redis_it_is_as_configured_and_nothing_fails(
     when: str, redis: RedisServer, tmp_path: Path
 ) -> None:
-    limit = 100
+    limit = 60
     with pair(redis, tmp_path, limit=limit, when=when) as both:
-        load = asyncio.create_task(offer(both.daemons, rate=60, seconds=6))
-        await asyncio.sleep(2.5)
+        answers: list[Answer] = []
+        load = asyncio.create_task(offer(both.daemons, rate=60, seconds=8, answers=answers))
+        # Until all of it is admitted and answered, and more was refused.
+        while admitted(answers) < 0.98 * limit or len(answers) < limit + 30:
+            assert not load.done(), kinds(answers)
+            await asyncio.sleep(0.01)
         killed = time.monotonic()
         redis.kill()
-        answers = await load
-        began = killed - 2.5
-        # Of those that were asked when the connection broke either may be true.
-        before = [each for each in answers if began + each.at < killed - 0.5]
-        after = [each for each in answers if began + each.at > killed + 0.5]
-        assert admitted(before) == pytest.approx(limit, rel=0.02)
+        await load
+        # What was asked when the connection broke may have been answered either way.
+        before = [each for each in answers if each.at + each.seconds < killed]
+        after = [each for each in answers if each.at > killed + 0.5]
+        assert admitted(before) <= 1.02 * limit
+        assert len(after) > 2 * limit, "both could admit their own limit"
         assert not any(each.status == 500 for each in answers), kinds(answers)
         assert max(each.seconds for each in answers) < 5
         if when == "local":
             # Each of them alone, from nothing.
             assert kinds(after).keys() <= {"200", "429 rate_limit_exceeded"}
             for daemon in (0, 1):
-                alone = [each for each in answers if each.daemon == daemon and began + each.at > killed - 0.5]
+                alone = [each for each in answers if each.daemon == daemon and each.at + each.seconds > killed]
                 assert admitted(alone) == pytest.approx(limit, rel=0.02)
         elif when == "refuse":
             assert kinds(after).keys() == {"503 quota_store_unavailable"}
@@ -184,10 +197,12 @@ async def test_two_real_daemons_over_a_minute_and_without_redis(redis: RedisServ
     with pair(redis, tmp_path, limit=limit, module=REAL, burst=5) as both:
         answers = await offer(both.daemons, rate=rate, seconds=75)
         # Every span of a minute that begins with a request.
-        starts = [each.at for each in answers if each.at <= 15]
-        spans = [admitted([each for each in answers if start <= each.at < start + 60]) for start in starts]
+        first = min(each.at for each in answers)
+        starts = [each.at for each in answers if each.at <= first + 15]
+        spans = [admitted([each for each in answers if start <= each.at < start + 60]) for start in sorted(starts)]
         load = asyncio.create_task(offer(both.daemons, rate=rate, seconds=30))
         await asyncio.sleep(10)
+        killed = time.monotonic()
         redis.kill()
         without = await load
     figures = {
@@ -204,5 +219,5 @@ async def test_two_real_daemons_over_a_minute_and_without_redis(redis: RedisServ
     assert spans[0] == pytest.approx(limit, rel=0.02)
     assert max(spans) <= limit * 1.02
     assert kinds(without).keys() <= {"200", "429 rate_limit_exceeded"}
-    after = [each for each in without if each.at > 11]
+    after = [each for each in without if each.at > killed + 1]
     assert admitted(after) > 0, "each counts alone and has its own limit"
