@@ -47,8 +47,10 @@ def lacking(project: dict, locked: dict[str, str]) -> set[str]:
         if here is None or not each.specifier.contains(here, prereleases=True):
             if locked[name].partition("==")[2] == here:
                 raise ValueError(f"the lock has {locked[name]}, and {each} is needed")
+            # What it needs is asked once it is there: that of the version which it replaces says nothing.
             found.add(name)
-        if here is not None and (key := (name, frozenset(each.extras))) not in seen:
+            continue
+        if (key := (name, frozenset(each.extras))) not in seen:
             seen.add(key)
             wanted += [other for other in map(Requirement, requires(name) or ()) if applies(other, each.extras)]
     return found
