@@ -46,6 +46,26 @@ class NodeSettings(Section):
     )
 
 
+class DeploymentSettings(Section):
+    """What a cluster must be told before it starts the profile: `deploy/kubernetes` is made from it.
+
+    Nothing here changes the daemon. How much shared memory it needs is worked out, as `qwend doctor` does.
+    """
+
+    cpus: int = Field(4, ge=1, description="Cores that are asked for, on each node.")
+    memory_gib: int = Field(8, ge=1, description="Memory that is asked for on each node and not exceeded, in GiB.")
+    weights_gib_per_second: float = Field(
+        0.5, gt=0, description="Slowest reading of the weights that a start is given time for, in GiB/s on each node."
+    )
+    warm_up_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="What a start is given beside reading the weights: imports, compiling with an empty cache, CUDA "
+        "graphs, first steps.",
+    )
+    cache_gib: int = Field(20, ge=1, description="Volume that keeps what was compiled, in GiB.")
+
+
 class PriceSettings(Section):
     """Prices in US dollars per million tokens, which costs are compared with."""
 

@@ -18,7 +18,13 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.admission_settings import AdmissionSettings
-from server.deployment_settings import HardwareSettings, NodeSettings, PriceSettings, WeightsSettings
+from server.deployment_settings import (
+    DeploymentSettings,
+    HardwareSettings,
+    NodeSettings,
+    PriceSettings,
+    WeightsSettings,
+)
 from server.engine_argument_names import engine_argument_names
 from server.front_settings import ConnectionSettings, ServerSettings, StreamingSettings
 from server.health_settings import HealthSettings, SuperviseSettings
@@ -219,6 +225,7 @@ class Settings(BaseSettings):
     quotas: QuotaSettings = QuotaSettings()
     admission: AdmissionSettings = AdmissionSettings()
     prices: PriceSettings = PriceSettings()
+    deployment: DeploymentSettings = DeploymentSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

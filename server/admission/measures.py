@@ -8,6 +8,7 @@ from server.admission.classes import PriorityClass
 from server.admission.policy.controller import Controller
 from server.admission.policy.ticket import Ticket
 from server.telemetry.admission_metrics import (
+    BACKLOG,
     FORECAST_BIAS,
     FORECAST_ERROR,
     LIMIT,
@@ -24,6 +25,7 @@ def show(controller: Controller) -> None:
     room = controller.room
     for priority in PriorityClass:
         WAITING.labels(priority.value).set_function(partial(_waiting, controller, priority))
+    BACKLOG.set_function(partial(_backlog, controller))
     USED.labels("sequences").set_function(lambda: float(room.sequences))
     USED.labels("kv_tokens").set_function(lambda: float(room.kv_held))
     USED.labels("prefill_tokens").set_function(lambda: float(sum(room.prefill.values())))
@@ -36,6 +38,10 @@ def show(controller: Controller) -> None:
 
 def _waiting(controller: Controller, priority: PriorityClass) -> float:
     return float(controller.queues[priority].waiting)
+
+
+def _backlog(controller: Controller) -> float:
+    return controller.forecast.backlog(controller.queues.values()) * controller.forecast.bias
 
 
 def admitted(ticket: Ticket, now: float) -> None:

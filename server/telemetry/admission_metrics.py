@@ -5,6 +5,10 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 WAITING = Gauge("qwend_admission_waiting", "Requests that wait for room in the engine.", ["class"])
+BACKLOG = Gauge(
+    "qwend_admission_backlog_seconds",
+    "Forecast time that the engine takes to get through all that waits; 0 where nothing does. What to scale by.",
+)
 WAIT_SECONDS = Histogram(
     "qwend_admission_wait_seconds",
     "Time from a request's arrival to its entering the engine, of those that entered.",

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from server.admission.classes import PriorityClass
+from server.admission.measures import show
 from server.admission.policy.appointments import Appointments
 from server.admission.policy.controller import Controller
 from server.admission.policy.engine_model import EngineModel, StepCosts
@@ -43,6 +45,31 @@ def enter(policy: Controller, now: float, asked: Ask, *, resumable: bool = False
 
 
 # Forecast
+
+
+def test_the_backlog_told_is_of_what_waits_and_nothing_else() -> None:
+    """What runs is no queue; what waits costs its prompts and answers, in seconds."""
+
+    def told() -> float:
+        value = REGISTRY.get_sample_value("qwend_admission_backlog_seconds")
+        assert value is not None
+        return value
+
+    policy = controller()
+    show(policy)
+    assert told() == 0.0
+    seen = []
+    for _ in range(24):
+        enter(policy, 0.0, ask(max_tokens=200, priority=BATCH))
+        policy.decide(0.0)
+        seen.append((sum(queue.waiting for queue in policy.queues.values()), told()))
+    waiting = [number for number, _ in seen]
+    assert waiting[0] == 0
+    assert waiting[-1] > 4
+    assert all((number == 0) == (seconds == 0.0) for number, seconds in seen)
+    longest = [seconds for number, seconds in seen if number]
+    assert longest == sorted(longest)
+    assert 1 < longest[-1] < 200
 
 
 def test_a_burst_at_an_idle_engine_is_expected_to_share_its_steps() -> None:
