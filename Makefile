@@ -16,7 +16,7 @@ install: ## Make .venv with everything in it (once; a second run does nothing)
 serve: install ## Serve the embedded reference checkpoint on PORT (8000)
 	@exec $(BIN)/qwend serve --host $(HOST) --port $(PORT)
 
-test: install lint redis postgresql prometheus ## Run the tests, most of them against a real engine over HTTP
+test: install lint redis postgresql prometheus kubernetes-tools ## Run the tests, most of them against a real engine over HTTP
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-slow: install redis postgresql prometheus haproxy podman ## Run the tests that take minutes
@@ -60,6 +60,14 @@ pin-images: install ## Put the registry's digests behind the tags of base images
 
 haproxy: ## Install haproxy where it is missing and can be (the drills of tests/deploy need it)
 	@scripts/install_for_tests.sh HAPROXY haproxy haproxy
+kubernetes-tools: install ## Install kubectl, checkov and Kubernetes' schemas into .kubernetes (the tests of manifests need them)
+	@[ "$$QWEND_TEST_WITHOUT_KUBERNETES" = 1 ] || scripts/install_kubernetes_tools.sh
+
+kubernetes: install ## Write deploy/kubernetes anew from the profiles
+	@$(BIN)/python -m scripts.kubernetes
+
+check-kubernetes: kubernetes-tools ## Build every overlay, validate and scan it, and compare it with its profile
+	@$(BIN)/python -m pytest -m "not slow" tests/deploy $(ARGS)
 
 dashboards: install ## Write deploy/grafana anew
 	@$(BIN)/python scripts/dashboards.py
