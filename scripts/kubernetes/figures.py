@@ -27,9 +27,16 @@ READINESS_PERIOD = 5
 
 TENANTS_FILE = "/etc/qwend/tenants/tenants.yaml"
 KEYS_FILE = "/etc/qwend/keys/keys.yaml"
+PROFILE_FILE = "/etc/qwend/profile/profile.yaml"
 
 # What NVIDIA's GPU feature discovery calls them (label nvidia.com/gpu.product).
-GPU_PRODUCTS = {"H200": "NVIDIA-H200", "H100": "NVIDIA-H100-80GB-HBM3", "B200": "NVIDIA-B200"}
+GPU_PRODUCTS = {
+    "H200": "NVIDIA-H200",
+    "H100": "NVIDIA-H100-80GB-HBM3",
+    "B200": "NVIDIA-B200",
+    "A100": "NVIDIA-A100-SXM4-80GB",
+    "RTX-PRO-6000": "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",
+}
 
 # Variables of LeaderWorkerSet; Kubernetes puts their values into a container's arguments.
 LEADER, RANK, OWN_ADDRESS = "$(LWS_LEADER_ADDRESS)", "$(LWS_WORKER_INDEX)", "$(VLLM_HOST_IP)"
@@ -78,8 +85,11 @@ class Figures:
         return math.ceil(self.weights * 1.1 / 10) * 10
 
 
-def figures(profile: str, executor: str = "mp") -> Figures:
-    """Raises ProfileError for an unknown profile, ValueError where it is not for `executor`."""
+def figures(profile: str, executor: str = "mp", served_by: str | None = None) -> Figures:
+    """Of a profile by name or file; `served_by` is where a container finds it, if not by its name.
+
+    Raises ProfileError for an unknown profile, ValueError where it is not for `executor`.
+    """
     settings = load(profile)
     hardware, server, health, deployment = settings.hardware, settings.server, settings.health, settings.deployment
     weights = _weights_gib(settings)
@@ -93,7 +103,7 @@ def figures(profile: str, executor: str = "mp") -> Figures:
         build="cuda" if hardware.gpu else "cpu",
         nodes=hardware.nodes,
         gpus=hardware.gpus_per_node,
-        gpu_product=GPU_PRODUCTS[hardware.gpu] if hardware.gpu else None,
+        gpu_product=_product(hardware.gpu) if hardware.gpu else None,
         cpus=deployment.cpus,
         memory=deployment.memory_gib,
         shared_memory=math.ceil(needed_bytes(start_of(settings), hardware.gpus_per_node) / GIB) + 1,
@@ -109,9 +119,16 @@ def figures(profile: str, executor: str = "mp") -> Figures:
         liveness_failures=math.ceil((health.end_stalled_seconds + PROBE_MARGIN_SECONDS / 2) / LIVENESS_PERIOD),
         drain=drain,
         grace=LEAD_SECONDS + drain + END_SECONDS,
-        api=_container(settings, profile, executor, worker=False),
-        worker=_container(settings, profile, executor, worker=True) if hardware.nodes > 1 else None,
+        api=_container(settings, served_by or profile, executor, worker=False),
+        worker=_container(settings, served_by or profile, executor, worker=True) if hardware.nodes > 1 else None,
     )
+
+
+def _product(gpu: str) -> str:
+    """What nodes with it are labelled. Raises ValueError where neither an image nor a device plugin is known here."""
+    if gpu not in GPU_PRODUCTS:
+        raise ValueError(f"no manifests are made for {gpu}: it is none of {', '.join(GPU_PRODUCTS)}")
+    return GPU_PRODUCTS[gpu]
 
 
 def _weights_gib(settings: Settings) -> int:

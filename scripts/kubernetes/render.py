@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,28 @@ MADE = "# Made by `make kubernetes` from {source}; a test compares. Change those
 
 @dataclass(frozen=True)
 class Overlay:
-    """One way to serve a profile. `workload` is the template of what runs it."""
+    """One way to serve a profile, given by its name, or by a file that is mounted."""
 
     name: str
     profile: str
-    workload: str
     executor: str = "mp"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the profile is not in the image."""
+        return self.profile.endswith((".yaml", ".yml"))
+
+    def figures(self) -> Figures:
+        """What its manifests say."""
+        return figures(self.profile, self.executor, numbers.PROFILE_FILE if self.is_file else None)
 
 
 OVERLAYS = (
-    Overlay("reference-cpu", "reference-cpu", "statefulset.yaml"),
-    Overlay("8xh200-throughput", "qwen3.5-397b-8xh200-fp8", "statefulset.yaml"),
-    Overlay("8xh200-latency", "qwen3.5-397b-8xh200-fp8-latency", "statefulset.yaml"),
-    Overlay("2x8xh100", "qwen3.5-397b-2x8xh100-bf16", "leaderworkerset.yaml"),
-    Overlay("2x8xh100-ray", "qwen3.5-397b-2x8xh100-bf16", "leaderworkerset.yaml", "ray"),
+    Overlay("reference-cpu", "reference-cpu"),
+    Overlay("8xh200-throughput", "qwen3.5-397b-8xh200-fp8"),
+    Overlay("8xh200-latency", "qwen3.5-397b-8xh200-fp8-latency"),
+    Overlay("2x8xh100", "qwen3.5-397b-2x8xh100-bf16"),
+    Overlay("2x8xh100-ray", "qwen3.5-397b-2x8xh100-bf16", "ray"),
 )
 
 FLEET_OF = "8xh200-throughput"
@@ -46,6 +55,36 @@ FLEET_OF = "8xh200-throughput"
 
 def render() -> dict[Path, str]:
     """Every generated file, by its path below deploy/kubernetes."""
+    known = {overlay.name: overlay.figures() for overlay in OVERLAYS}
+    shared = {"fleet": known[FLEET_OF], "fleet_of": FLEET_OF, "slowest": _slowest(list(known.values()))}
+    files: dict[Path, str] = {}
+    for folder in ("base", "components", "fleet"):
+        for template in sorted((TEMPLATES / folder).rglob("*.yaml")):
+            name = template.relative_to(TEMPLATES)
+            target = Path("overlays") / name.relative_to("fleet") if folder == "fleet" else name
+            files[target] = _text(name, f"scripts/kubernetes/templates/{name}", **shared)
+    for overlay in OVERLAYS:
+        files |= render_overlay(overlay, known[overlay.name])
+    return files
+
+
+def render_overlay(overlay: Overlay, of: Figures) -> dict[Path, str]:
+    """The files of one overlay."""
+    source = f"the profile {Path(overlay.profile).name} and scripts/kubernetes/templates/overlays"
+    workload = "leaderworkerset.yaml" if of.nodes > 1 else "statefulset.yaml"
+    folder = Path("overlays") / overlay.name
+    return {
+        folder / target: _text(Path("overlays") / template, source, overlay=overlay, of=of)
+        for target, template in (("kustomization.yaml", "kustomization.yaml"), ("workload.yaml", workload))
+    }
+
+
+def _text(template: Path, source: str, **values: Any) -> str:
+    return MADE.format(source=source) + _environment().get_template(str(template)).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -55,32 +94,8 @@ def render() -> dict[Path, str]:
         autoescape=False,
     )
     environment.filters["quoted"] = _quoted
-    common = _common()
-    known = {overlay.name: figures(overlay.profile, overlay.executor) for overlay in OVERLAYS}
-    files: dict[Path, str] = {}
-
-    def write(path: str, template: str, source: str, **values: Any) -> None:
-        text = environment.get_template(template).render({**common, **values})
-        files[Path(path)] = MADE.format(source=source) + text
-
-    for folder in ("base", "components", "fleet"):
-        for template in sorted((TEMPLATES / folder).rglob("*.yaml")):
-            name = template.relative_to(TEMPLATES)
-            target = name if folder != "fleet" else Path("overlays") / name.relative_to("fleet")
-            values = {"fleet": known[FLEET_OF], "slowest": _slowest(list(known.values())), "fleet_of": FLEET_OF}
-            write(str(target), str(name), f"scripts/kubernetes/templates/{name}", **values)
-    for overlay in OVERLAYS:
-        of = known[overlay.name]
-        source = f"the profile {overlay.profile} and scripts/kubernetes/templates/overlays"
-        for target, template in (("kustomization.yaml", "kustomization.yaml"), ("workload.yaml", overlay.workload)):
-            write(
-                f"overlays/{overlay.name}/{target}",
-                f"overlays/{template}",
-                source,
-                overlay=overlay,
-                of=of,
-            )
-    return files
+    environment.globals.update(_common())
+    return environment
 
 
 def _common() -> dict[str, Any]:

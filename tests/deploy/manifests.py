@@ -61,7 +61,12 @@ def build(variant: Variant, folder: Path) -> list[Document]:
     wanted = yaml.safe_load(text)
     wanted["components"] = [*(wanted.get("components") or []), *(f"../../components/{name}" for name in variant.more)]
     file.write_text(yaml.safe_dump(wanted), encoding="utf-8")
-    command = [str(TOOLS / "kubectl"), "kustomize", str(overlay)]
+    return kustomize(overlay)
+
+
+def kustomize(folder: Path) -> list[Document]:
+    """The documents that `kubectl kustomize` makes of a folder, without a warning."""
+    command = [str(TOOLS / "kubectl"), "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr

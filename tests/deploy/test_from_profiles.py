@@ -14,10 +14,10 @@ import yaml
 from typer.testing import CliRunner
 
 import server
-from scripts.kubernetes.render import FLEET_OF, OVERLAYS, TARGET, Overlay, render
+from scripts.kubernetes.render import FLEET_OF, OVERLAYS, TARGET, Overlay, render, render_overlay
 from server import profile_files
 from server.cli_profiles import profiles_app
-from tests.deploy.manifests import ROOT, WITH_HPA, WITH_KEDA, Document, container, daemons, environment, one
+from tests.deploy.manifests import ROOT, WITH_HPA, WITH_KEDA, Document, container, daemons, environment, kustomize, one
 
 # What the hub shows of the 397B's repositories, in bytes (docs/planning.md).
 PUBLISHED = {"bf16": 807e9, "fp8": 406e9}
@@ -254,6 +254,28 @@ def test_what_scales_knows_how_long_a_start_and_an_end_take(built: dict[str, lis
     assert keda["minReplicaCount"] == hpa["minReplicas"] == 1
     for spec in (hpa, keda):
         assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "qwend"}
+
+
+@pytest.mark.parametrize("extends", ["qwen3.5-397b-4xb200-nvfp4", "qwen3.5-397b-2x8xh100-bf16"])
+def test_a_profile_of_ones_own_is_mounted(extends: str, tools: None, tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(f"extends: {extends}\nserver: {{drain_seconds: 45}}\n", encoding="utf-8")
+    overlay = Overlay("mine", str(own))
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(TARGET, copy)
+    for path, text in render_overlay(overlay, overlay.figures()).items():
+        (copy / path).parent.mkdir(exist_ok=True)
+        (copy / path).write_text(text, encoding="utf-8")
+    shutil.copy(own, copy / "overlays" / "mine" / "profile.yaml")
+    documents = kustomize(copy / "overlays" / "mine")
+    maps = {each["metadata"]["name"]: each["data"] for each in documents if each["kind"] == "ConfigMap"}
+    for _, template in daemons(documents):
+        args = container(template)["args"]
+        assert args[:3] == ["serve", "--profile", "/etc/qwend/profile/profile.yaml"]
+        (mount,) = [each for each in container(template)["volumeMounts"] if each["mountPath"] == "/etc/qwend/profile"]
+        (volume,) = [each for each in template["spec"]["volumes"] if each["name"] == mount["name"]]
+        assert maps[volume["configMap"]["name"]] == {"profile.yaml": own.read_text(encoding="utf-8")}
+        assert template["spec"]["terminationGracePeriodSeconds"] == 15 + 45 + 15
 
 
 @pytest.mark.parametrize("fleet", ["fleet-inference-gateway", "fleet-vllm-router"])
