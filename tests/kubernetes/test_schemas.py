@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.deploy.manifests import TOOLS, WITH_KEDA, Document, one, pod_templates
+from tests.kubernetes.manifests import TOOLS, WITH_KEDA, Document, one, pod_templates
 
 # The oldest with `preStop.sleep` for everybody, and the newest there is.
 KUBERNETES = ("1.34", "1.37")

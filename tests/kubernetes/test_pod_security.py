@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import SOURCE, TOOLS, Document, container, daemons, one, pod_templates
-from tests.deploy.pod_security import violations
+from tests.kubernetes.manifests import SOURCE, TOOLS, Document, container, daemons, one, pod_templates
+from tests.kubernetes.pod_security import violations
 
 Change = Callable[[Document], Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import ROOT, VARIANTS, Document, build
+from tests.kubernetes.manifests import ROOT, VARIANTS, Document, build
 
 
 @pytest.fixture(scope="session")

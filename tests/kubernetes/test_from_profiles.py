@@ -17,7 +17,17 @@ import server
 from scripts.kubernetes.render import FLEET_OF, OVERLAYS, TARGET, Overlay, render, render_overlay
 from server import profile_files
 from server.cli_profiles import profiles_app
-from tests.deploy.manifests import ROOT, WITH_HPA, WITH_KEDA, Document, container, daemons, environment, kustomize, one
+from tests.kubernetes.manifests import (
+    ROOT,
+    WITH_HPA,
+    WITH_KEDA,
+    Document,
+    container,
+    daemons,
+    environment,
+    kustomize,
+    one,
+)
 
 # What the hub shows of the 397B's repositories, in bytes (docs/planning.md).
 PUBLISHED = {"bf16": 807e9, "fp8": 406e9}

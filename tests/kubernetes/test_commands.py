@@ -14,7 +14,7 @@ import server.cli
 from server.admission.tenant_file import load
 from server.engine.arguments import engine_arguments
 from server.settings import Settings
-from tests.deploy.manifests import SOURCE, TOOLS, VARIANTS, Document, container, daemons, environment, one
+from tests.kubernetes.manifests import SOURCE, TOOLS, VARIANTS, Document, container, daemons, environment, one
 
 ADDRESSES = {"LWS_LEADER_ADDRESS": "qwend-nodes-0.qwend-nodes.qwend", "VLLM_HOST_IP": "10.1.2.3", "NAMESPACE": "qwend"}
 
