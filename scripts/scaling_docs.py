@@ -23,8 +23,8 @@ LOAD = Load(0.0, input_tokens=4096, cached_share=0.5, output_tokens=1024)
 
 # Profile, replicas, and the overlay that serves them.
 STEPS = (
-    ("qwen3.5-35b-1xh100-fp8", 1, "none: another model"),
-    ("qwen3.5-397b-4xb200-nvfp4", 1, "none: see below"),
+    ("qwen3.5-35b-1xh100-fp8", 1, "made of its profile"),
+    ("qwen3.5-397b-4xb200-nvfp4", 1, "made of its profile"),
     ("qwen3.5-397b-8xh200-fp8-latency", 1, "`8xh200-latency`"),
     ("qwen3.5-397b-8xh200-fp8", 1, "`8xh200-throughput`"),
     ("qwen3.5-397b-2x8xh100-bf16", 1, "`2x8xh100`"),

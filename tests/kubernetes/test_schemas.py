@@ -15,8 +15,8 @@ import yaml
 
 from tests.kubernetes.manifests import TOOLS, WITH_KEDA, Document, one, pod_templates
 
-# The oldest with `preStop.sleep` for everybody, and the newest there is.
-KUBERNETES = ("1.34", "1.37")
+# The oldest that docs/kubernetes.md names, and the newest there is.
+KUBERNETES = ("1.31", "1.37")
 SCHEMAS = Path(__file__).parent / "schemas"
 MODELS = Path(__file__).parent / "crd_models.py"
 
