@@ -20,7 +20,7 @@ TARGET = ROOT / "deploy" / "kubernetes"
 TEMPLATES = Path(__file__).parent / "templates"
 RULES = ROOT / "deploy" / "prometheus"
 
-MADE = "# Made by `make kubernetes` from {source}; a test compares. Change those, not this file.\n"
+MADE = "# Made by `make kubernetes` from {source}: change those, not this.\n"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import server.cli
 from server.admission.tenant_file import load
 from server.engine.arguments import engine_arguments
+from server.preflight import CannotStart, preflight
 from server.settings import Settings
 from tests.kubernetes.manifests import SOURCE, TOOLS, VARIANTS, Document, container, daemons, environment, one
 
@@ -82,8 +83,12 @@ def test_qwend_serve_takes_them(
         if "weights-stream" in variant:
             assert arguments["model"].startswith("s3://")
             assert arguments["load_format"] == "runai_streamer"
+            preflight(settings)  # which finds nothing to look at before the engine does
         elif settings.hardware.gpu:
             assert arguments["model"] == "/models/weights"
+            if rank == 0:
+                with pytest.raises(CannotStart, match="there is no folder /models/weights"):
+                    preflight(settings)
             (mount,) = [each for each in container(template)["volumeMounts"] if each["name"] == "models"]
             assert "/models/weights".startswith(mount["mountPath"])
         assert arguments["served_model_name"] in ("qwen3.5-397b-a17b", "qwen3.5-reference")

@@ -27,6 +27,7 @@ from tests.kubernetes.manifests import (
     environment,
     kustomize,
     one,
+    pod_templates,
 )
 
 # What the hub shows of the 397B's repositories, in bytes (docs/planning.md).
@@ -238,7 +239,9 @@ def test_weights_are_fetched_from_where_the_profile_has_them(documents: list[Doc
     assert size == told["volume"]
     published = PUBLISHED[settings["weights"]["precision"]] / GIB
     assert 1.05 * published < int(size.removesuffix("Gi")) < 1.2 * published
-    assert "/models/weights" in container(one(documents, "Job", "qwend-weights")["spec"]["template"])["args"]
+    fetches = container(one(documents, "Job", "qwend-weights")["spec"]["template"])
+    assert "/models/weights" in fetches["args"]
+    assert fetches["image"].endswith(f":{server.__version__}-cpu")
     for _, template in daemons(documents):
         assert environment(template)["QWEND_MODEL__PATH"] == "/models/weights"
 
@@ -264,6 +267,23 @@ def test_what_scales_knows_how_long_a_start_and_an_end_take(built: dict[str, lis
     assert keda["minReplicaCount"] == hpa["minReplicas"] == 1
     for spec in (hpa, keda):
         assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "qwend"}
+
+
+@pytest.mark.parametrize("name", [overlay.name for overlay in OVERLAYS])
+def test_a_registry_of_ones_own_is_said_once(name: str, tools: None, tmp_path: Path) -> None:
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(TARGET, copy)
+    file = copy / "overlays" / name / "kustomization.yaml"
+    text = file.read_text(encoding="utf-8")
+    uncommented = text.replace("# images:", "images:").replace("#   - {name: ghcr", "  - {name: ghcr")
+    assert text.count("\n") == uncommented.count("\n")
+    file.write_text(uncommented, encoding="utf-8")
+    before, after = (
+        [container(template)["image"] for _, template in pod_templates(kustomize(folder / "overlays" / name))]
+        for folder in (TARGET, copy)
+    )
+    assert before
+    assert after == [image.replace("ghcr.io/qwend/qwend", "registry.example.com/qwend") for image in before] != before
 
 
 @pytest.mark.parametrize("extends", ["qwen3.5-397b-4xb200-nvfp4", "qwen3.5-397b-2x8xh100-bf16"])
