@@ -66,7 +66,7 @@ kubernetes-tools: install ## Install kubectl, checkov and Kubernetes' schemas in
 kubernetes: install ## Write deploy/kubernetes anew from the profiles
 	@$(BIN)/python -m scripts.kubernetes
 
-check-kubernetes: kubernetes-tools ## Build every overlay, validate and scan it, and run the reference pod (some 3 minutes)
+check-kubernetes: kubernetes-tools prometheus ## Build every overlay, validate and scan it, and run the reference pod (some 3 minutes)
 	@$(BIN)/python -m pytest tests/kubernetes $(ARGS)
 
 dashboards: install ## Write deploy/grafana anew
