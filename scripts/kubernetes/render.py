@@ -118,8 +118,19 @@ def _prometheus_groups() -> str:
     groups: list[Any] = []
     for name in ("recording.yaml", "alerts.yaml"):
         groups += yaml.safe_load((RULES / name).read_text(encoding="utf-8"))["groups"]
-    text = yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000, allow_unicode=True)
+    text = yaml.dump({"groups": groups}, Dumper=_Blocks, sort_keys=False, width=1000, allow_unicode=True)
     return "\n".join(f"  {line}" if line else "" for line in text.splitlines())
+
+
+class _Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as such."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        """As a block, where there are several lines."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _Blocks.represent_str)
 
 
 def _slowest(known: list[Figures]) -> dict[str, int]:

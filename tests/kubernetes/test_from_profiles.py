@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 import server
-from scripts.kubernetes.render import FLEET_OF, OVERLAYS, TARGET, Overlay, render, render_overlay
+from scripts.kubernetes.render import OVERLAYS, TARGET, Overlay, render
 from server import profile_files
 from server.cli_profiles import profiles_app
 from tests.kubernetes.manifests import (
@@ -25,9 +25,7 @@ from tests.kubernetes.manifests import (
     container,
     daemons,
     environment,
-    kustomize,
     one,
-    pod_templates,
 )
 
 # What the hub shows of the 397B's repositories, in bytes (docs/planning.md).
@@ -267,68 +265,6 @@ def test_what_scales_knows_how_long_a_start_and_an_end_take(built: dict[str, lis
     assert keda["minReplicaCount"] == hpa["minReplicas"] == 1
     for spec in (hpa, keda):
         assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "qwend"}
-
-
-@pytest.mark.parametrize("name", [overlay.name for overlay in OVERLAYS])
-def test_a_registry_of_ones_own_is_said_once(name: str, tools: None, tmp_path: Path) -> None:
-    copy = tmp_path / "kubernetes"
-    shutil.copytree(TARGET, copy)
-    file = copy / "overlays" / name / "kustomization.yaml"
-    text = file.read_text(encoding="utf-8")
-    uncommented = text.replace("# images:", "images:").replace("#   - {name: ghcr", "  - {name: ghcr")
-    assert text.count("\n") == uncommented.count("\n")
-    file.write_text(uncommented, encoding="utf-8")
-    before, after = (
-        [container(template)["image"] for _, template in pod_templates(kustomize(folder / "overlays" / name))]
-        for folder in (TARGET, copy)
-    )
-    assert before
-    assert after == [image.replace("ghcr.io/qwend/qwend", "registry.example.com/qwend") for image in before] != before
-
-
-@pytest.mark.parametrize("extends", ["qwen3.5-397b-4xb200-nvfp4", "qwen3.5-397b-2x8xh100-bf16"])
-def test_a_profile_of_ones_own_is_mounted(extends: str, tools: None, tmp_path: Path) -> None:
-    own = tmp_path / "mine.yaml"
-    own.write_text(f"extends: {extends}\nserver: {{drain_seconds: 45}}\n", encoding="utf-8")
-    overlay = Overlay("mine", str(own))
-    copy = tmp_path / "kubernetes"
-    shutil.copytree(TARGET, copy)
-    for path, text in render_overlay(overlay, overlay.figures()).items():
-        (copy / path).parent.mkdir(exist_ok=True)
-        (copy / path).write_text(text, encoding="utf-8")
-    shutil.copy(own, copy / "overlays" / "mine" / "profile.yaml")
-    documents = kustomize(copy / "overlays" / "mine")
-    maps = {each["metadata"]["name"]: each["data"] for each in documents if each["kind"] == "ConfigMap"}
-    for _, template in daemons(documents):
-        args = container(template)["args"]
-        assert args[:3] == ["serve", "--profile", "/etc/qwend/profile/profile.yaml"]
-        (mount,) = [each for each in container(template)["volumeMounts"] if each["mountPath"] == "/etc/qwend/profile"]
-        (volume,) = [each for each in template["spec"]["volumes"] if each["name"] == mount["name"]]
-        assert maps[volume["configMap"]["name"]] == {"profile.yaml": own.read_text(encoding="utf-8")}
-        assert template["spec"]["terminationGracePeriodSeconds"] == 15 + 45 + 15
-
-
-@pytest.mark.parametrize("fleet", ["fleet-inference-gateway", "fleet-vllm-router"])
-def test_a_fleet_is_replicas_of_one_overlay(fleet: str, built: dict[str, list[Document]]) -> None:
-    single = {(each["kind"], each["metadata"]["name"]): each for each in built[FLEET_OF]}
-    many = {(each["kind"], each["metadata"]["name"]): each for each in built[fleet]}
-    assert single.keys() < many.keys()
-    workload = many["StatefulSet", "qwend"]
-    assert workload["spec"].pop("replicas") > 1
-    variables = container(workload["spec"]["template"])["env"]
-    added = [
-        each for each in variables if each not in container(single["StatefulSet", "qwend"]["spec"]["template"])["env"]
-    ]
-    assert [each["name"] for each in added] == ["QWEND_QUOTAS__STORAGE_URL"]
-    port = _json("show", "qwen3.5-397b-8xh200-fp8")["settings"]["server"]["port"]
-    if fleet == "fleet-inference-gateway":
-        assert many["InferencePool", "qwend"]["spec"]["targetPorts"] == [{"number": port}]
-        selector = many["InferencePool", "qwend"]["spec"]["selector"]["matchLabels"].items()
-    else:
-        args = container(many["Deployment", "qwend-router"]["spec"]["template"])["args"]
-        assert f"--service-discovery-port={port}" in args
-        selector = [tuple(each.split("=")) for each in args[args.index("--selector") + 1 :][:2]]
-    assert dict(selector).items() <= workload["spec"]["template"]["metadata"]["labels"].items()
 
 
 def test_the_rules_are_those_that_prometheus_runs(built: dict[str, list[Document]]) -> None:
