@@ -7,12 +7,80 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TARGET = Path(__file__).parents[1] / "deploy" / "grafana"
 
 Panel = tuple[str, str, list[tuple[str, str]]]
 """Title, Grafana's unit, and queries with their legends."""
+
+
+class Fault(NamedTuple):
+    """A panel that is red while one fault is there, and none of the others; `legend` names whose it is."""
+
+    title: str
+    unit: str
+    query: str
+    red_from: float
+    legend: str
+    action: str
+
+
+_REFUSALS = "qwend:overload_refusals:rate2m"
+_KV = (
+    'sum by (instance) (qwend_admission_used{resource="kv_tokens"})'
+    ' / sum by (instance) (qwend_admission_limit{resource="kv_tokens"})'
+)
+
+FAULTS: dict[str, Fault] = {
+    "engine_stalled": Fault(
+        "Engine stalled: no step for",
+        "s",
+        "max by (instance) (qwend_engine_heartbeat_age_seconds"
+        ' and on (job, instance) qwend_state{state="stalled"} == 1) or on () vector(0)',
+        1,
+        "{{instance}}",
+        "It has work and makes no step. Look at the GPUs and the engine's processes; after health.end_stalled_seconds "
+        "the daemon ends itself and is to be started anew.",
+    ),
+    "engine_dead": Fault(
+        "Engine dead, or no answer",
+        "short",
+        'max by (instance) (1 - max_over_time(up{job="qwend"}[30s]) or qwend_state{state="dead"})',
+        1,
+        "{{instance}}",
+        "The last line of the daemon's log says why. It ends with exit code 1 and is to be started anew.",
+    ),
+    "tenant_floods": Fault(
+        "Refused of one tenant",
+        "reqps",
+        f"topk(1, {_REFUSALS} > on (job) group_left 0.5 * sum by (job) ({_REFUSALS})"
+        ' unless on (job) max by (job) (max_over_time(qwend_state{state="stalled"}[3m])) == 1) or on () vector(0)',
+        0.5,
+        "{{tenant}}",
+        "It sends more than its share; the others are served by theirs. Raise its quota or tell it.",
+    ),
+    "media_slow": Fault(
+        "Media from addresses: nine tenths within",
+        "s",
+        'histogram_quantile(0.9, sum by (le) (rate(qwend_media_seconds_bucket{source="url"}[5m]))) >= 0'
+        " or on () vector(0)",
+        2,
+        "",
+        'A host that requests name is slow; the log\'s lines "media come slowly from addresses" name it.',
+    ),
+    "kv_cache_full": Fault(
+        "KV cache that requests wait for",
+        "percentunit",
+        f'{_KV} and on (instance) qwend_admission_short_of{{resource="kv_tokens"}} == 1'
+        f" or {_KV} > 0.9 or max by (instance) (qwend_engine_kv_used_ratio > 0.9) or on () vector(0)",
+        0.01,
+        "{{instance}}",
+        'Long contexts fill it; the log\'s lines "the KV cache is full" and the status page say whose. More replicas, '
+        "or a lower context length.",
+    ),
+}
+"""The first row of the overview, by the fault's name in tests/telemetry/recorded."""
 
 
 def _quantiles(metric: str, by: str = "") -> list[tuple[str, str]]:
@@ -227,17 +295,63 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
 }
 
 
+_FAULT_HEIGHT = 5
+_FAULT_WIDTHS = (5, 4, 5, 5, 5)
+
+
+def _fault(number: int, fault: Fault, source: dict[str, str]) -> dict[str, Any]:
+    """A panel that shows one figure, all of it red from the fault's bound on."""
+    steps = [{"color": "green", "value": None}, {"color": "red", "value": fault.red_from}]
+    target = {"refId": "A", "expr": fault.query, "legendFormat": fault.legend, "instant": True, "datasource": source}
+    return {
+        "id": number + 1,
+        "type": "stat",
+        "title": fault.title,
+        "description": fault.action,
+        "datasource": source,
+        "gridPos": {"h": _FAULT_HEIGHT, "w": _FAULT_WIDTHS[number], "x": sum(_FAULT_WIDTHS[:number]), "y": 0},
+        "fieldConfig": {
+            "defaults": {"unit": fault.unit, "decimals": 1, "thresholds": {"mode": "absolute", "steps": steps}},
+            "overrides": [],
+        },
+        "options": {
+            "colorMode": "background",
+            "graphMode": "none",
+            "textMode": "value_and_name",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        },
+        "targets": [target],
+    }
+
+
+def _alerts(source: dict[str, str]) -> dict[str, Any]:
+    """Marks on every panel's time axis while an alert of ours fires."""
+    return {
+        "name": "alerts",
+        "enable": True,
+        "datasource": source,
+        "expr": 'ALERTS{alertname=~"Qwend.*", alertstate="firing"}',
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{instance}} {{tenant}}",
+        "iconColor": "red",
+    }
+
+
 def render(name: str) -> str:
     """A dashboard as Grafana imports it: two panels a row, one data source to choose."""
     title, panels = DASHBOARDS[name]
     source = {"type": "prometheus", "uid": "${source}"}
+    first = (
+        [_fault(number, fault, source) for number, fault in enumerate(FAULTS.values())] if name == "overview" else []
+    )
+    below = _FAULT_HEIGHT if first else 0
     made: list[dict[str, Any]] = [
         {
-            "id": number + 1,
+            "id": len(first) + number + 1,
             "type": "timeseries",
             "title": heading,
             "datasource": source,
-            "gridPos": {"h": 8, "w": 12, "x": 12 * (number % 2), "y": 8 * (number // 2)},
+            "gridPos": {"h": 8, "w": 12, "x": 12 * (number % 2), "y": below + 8 * (number // 2)},
             "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
             "targets": [
                 {"refId": chr(ord("A") + place), "expr": query, "legendFormat": legend, "datasource": source}
@@ -254,7 +368,8 @@ def render(name: str) -> str:
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [{"name": "source", "type": "datasource", "query": "prometheus"}]},
-        "panels": made,
+        "annotations": {"list": [_alerts(source)]},
+        "panels": [*first, *made],
     }
     return json.dumps(dashboard, indent=1) + "\n"
 

@@ -49,11 +49,14 @@ from server.media.images import MediaDecoder
 from server.media.videos import VideoDecoder, VideoLimits
 from server.settings import SamplingSettings, Settings
 from server.telemetry import cost as costs
-from server.telemetry.engine_metrics import Heartbeat
+from server.telemetry.engine_metrics import count_step
 from server.telemetry.metrics import IN_FLIGHT, PROMPTS
+from server.telemetry.readings import read
 from server.telemetry.request_log import DEFAULT_PATTERNS, Redaction, request_logger
 from server.telemetry.requests import Requests, View
 from server.telemetry.tracing import Tracing
+from server.vitals.signs import FLOOD, KV_FULL, MEDIA_SLOW, KvFull, Refusals, SlowMedia
+from server.vitals.strains import Strains
 from server.vitals.vitals import Vitals
 
 
@@ -94,6 +97,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
             settings.tenants.private_caches,
         ),
         quotas=quotas,
+        refusals=Refusals(desk.clock),
         metrics_need_key=settings.server.metrics_need_key,
         documents=settings.server.documents != "none",
         documents_need_key=settings.server.documents == "key",
@@ -131,6 +135,7 @@ def build_service(settings: Settings, phases: StartupPhases) -> Service:
 def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
     """Gives the service its engine and opens the gate."""
     limits, media, generation = settings.limits, settings.media, settings.generation
+    desk, slow_media = service.desk, SlowMedia(service.desk.clock)
     fetcher = _fetcher(settings)
     decoder = MediaDecoder(
         max_bytes=limits.image_bytes,
@@ -141,6 +146,7 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
         fetcher=fetcher,
         fetched_bytes=media.fetch_request_bytes,
         videos=_video_decoder(settings, fetcher),
+        seen=slow_media.seen,
     )
     defaults = Defaults(
         thinking=generation.thinking,
@@ -157,6 +163,8 @@ def attach_engine(service: Service, engine: Engine, settings: Settings) -> None:
     engine.on_step(service.desk.observe)
     if settings.telemetry.enabled:
         _watch_engine(service, engine, settings)
+    kv_full = KvFull(lambda: desk.controller, lambda: read("qwend_engine_kv_used_ratio"))
+    service.vitals.strains = Strains({KV_FULL: kv_full, FLOOD: service.refusals, MEDIA_SLOW: slow_media})
     service.desk.open(engine.size, admission_rules(settings.admission))
 
 
@@ -209,7 +217,7 @@ def build_app(service: Service) -> FastAPI:
 
 def _requests(settings: Settings, service: Service) -> Requests:
     redact = Redaction([*DEFAULT_PATTERNS, *settings.log.redact])
-    views: list[View] = [request_logger(redact)]
+    views: list[View] = [request_logger(redact), service.refusals.seen]
     if service.tracing is not None:
         views.append(service.tracing.ended)
     requests = Requests(
@@ -238,12 +246,9 @@ def _watch_engine(service: Service, engine: Engine, settings: Settings) -> None:
     if hourly:
         service.cost = costs.CostMeter(hourly, size.kv_tokens)
         costs.show(service.cost)
-    heartbeat = service.heartbeat = Heartbeat(lambda: service.desk.working_since, service.desk.clock)
 
     def step(report: EngineReport) -> None:
-        heartbeat.step(
-            report.step_seconds, report.prefill_tokens, report.decode_tokens, report.kv_used, report.preempted
-        )
+        count_step(report.step_seconds, report.prefill_tokens, report.decode_tokens, report.kv_used, report.preempted)
         if service.cost is not None:
             busy = report.running + report.waiting > 0
             service.cost.step(report.step_seconds, report.prefill_tokens, report.decode_tokens, busy=busy)

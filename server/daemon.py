@@ -33,9 +33,11 @@ from server.settings import Settings
 from server.store.opening import open_store
 from server.store.response_store import StoreStartError
 from server.supervised import RESTARTS, Supervised
+from server.telemetry.engine_metrics import show_heartbeat
 from server.telemetry.frontend_metrics import show_state, watch_loop
 from server.telemetry.logs import get_logger
 from server.telemetry.metrics import STARTUP_SECONDS
+from server.vitals.condition import Status
 from server.vitals.watch import Beating, Watch
 from server.welcome import welcome
 
@@ -99,7 +101,8 @@ class Daemon:
         self._phases = StartupPhases(self._phase_ended)
         self._service = build_service(settings, self._phases)
         self._gate, self._vitals = self._service.gate, self._service.vitals
-        show_state(State, self._state)
+        show_state(Status, lambda: self._vitals.condition().status)
+        show_heartbeat(lambda: self._vitals.silence)
         self._certificates = certificates_of(settings.server)
         self._http = http_server(DirectSend(build_app(self._service)), settings, self._certificates)
         with_key = admin_needs_key(settings.server)
@@ -224,6 +227,8 @@ class Daemon:
     def _tick(self) -> None:
         if self._service.cost is not None:
             self._service.cost.settle()
+        if self._vitals.strains is not None:
+            self._vitals.strains.look(self._service.desk.clock())
 
     async def _started(self) -> OwnedEngine:
         """The engine. Raises CannotStart where it is certain before, or takes too long, that it will not be there."""

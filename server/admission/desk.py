@@ -81,14 +81,6 @@ class Desk:
         """Requests that wait for room, and those that are being rendered."""
         return 0 if self.controller is None else self.controller.waiting
 
-    @property
-    def working_since(self) -> float | None:
-        """When the oldest request that the engine has was let in, by `clock`; None where it has none, or where nobody
-        knows since admission is off.
-        """
-        oldest = None if self.controller is None else next(iter(self.controller.room.running.values()), None)
-        return None if oldest is None else oldest.admitted
-
     def standing(self, most: int) -> list[Waiting]:
         """Who waits, in the order in which they would run."""
         return [] if self.controller is None else standing(self.controller, self.clock(), most)

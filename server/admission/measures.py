@@ -6,6 +6,7 @@ from functools import partial
 
 from server.admission.classes import PriorityClass
 from server.admission.policy.controller import Controller
+from server.admission.policy.room import KV, PREFILL, SEQUENCES
 from server.admission.policy.ticket import Ticket
 from server.telemetry.admission_metrics import (
     BACKLOG,
@@ -13,6 +14,7 @@ from server.telemetry.admission_metrics import (
     FORECAST_ERROR,
     LIMIT,
     OUTCOMES,
+    SHORT_OF,
     STOPS,
     USED,
     WAIT_SECONDS,
@@ -32,6 +34,8 @@ def show(controller: Controller) -> None:
     LIMIT.labels("sequences").set_function(lambda: float(int(room.sequence_limit)))
     LIMIT.labels("kv_tokens").set_function(lambda: float(room.kv_limit))
     LIMIT.labels("prefill_tokens").set_function(lambda: float(room.prefill_limit))
+    for resource, obstacle in (("sequences", SEQUENCES), ("kv_tokens", KV), ("prefill_tokens", PREFILL)):
+        SHORT_OF.labels(resource).set_function(partial(_short_of, controller, obstacle))
     FORECAST_ERROR.set_function(lambda: controller.forecast.error)
     FORECAST_BIAS.set_function(lambda: controller.forecast.bias)
 
@@ -42,6 +46,10 @@ def _waiting(controller: Controller, priority: PriorityClass) -> float:
 
 def _backlog(controller: Controller) -> float:
     return controller.forecast.backlog(controller.queues.values()) * controller.forecast.bias
+
+
+def _short_of(controller: Controller, obstacle: str) -> float:
+    return float(obstacle in controller.short_of)
 
 
 def admitted(ticket: Ticket, now: float) -> None:

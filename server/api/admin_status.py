@@ -71,6 +71,7 @@ class Status(BaseModel):
     """What is going on now. Counters are totals since the start, for the page to make rates of."""
 
     state: str
+    reason: str
     phase: str
     model: str
     version: str
@@ -108,7 +109,7 @@ async def status(request: Request) -> Status:
 
 
 def _status(at: Service) -> Status:
-    now, desk = time.time(), at.desk
+    now, desk, condition = time.time(), at.desk, at.vitals.condition()
     controller = desk.controller
     blocks = used = 0
     limits: dict[str, list[float]] = {}
@@ -122,14 +123,15 @@ def _status(at: Service) -> Status:
         }
     running = _running(desk)
     return Status(
-        state=at.gate.state,
-        phase=at.vitals.condition().phase or "",
+        state=condition.status,
+        reason=condition.reason,
+        phase=condition.phase or "",
         model=at.model,
         version=at.version,
         uptime=now - at.started,
         time=now,
         in_flight=len(at.gate),
-        heartbeat_age=0.0 if at.heartbeat is None else at.heartbeat.age(),
+        heartbeat_age=at.vitals.silence,
         queue=_queue(desk),
         waiting=0 if controller is None else controller.waiting,
         running=running[:_MOST_RUNNING],

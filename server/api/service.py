@@ -18,10 +18,10 @@ from server.generation.errors import ModelNotFound
 from server.generation.pipeline import Pipeline
 from server.store.response_store import ResponseStore
 from server.telemetry.cost import CostMeter
-from server.telemetry.engine_metrics import Heartbeat
 from server.telemetry.requests import Requests
 from server.telemetry.tracing import Tracing
 from server.telemetry.trail import current
+from server.vitals.signs import Refusals
 from server.vitals.vitals import Vitals
 
 
@@ -33,6 +33,7 @@ class Service:
     vitals: Vitals
     tenants: TenantFile
     quotas: Quotas
+    refusals: Refusals
     metrics_need_key: bool
     documents: bool
     documents_need_key: bool
@@ -56,7 +57,6 @@ class Service:
     requests: Requests | None = None
     tracing: Tracing | None = None
     cost: CostMeter | None = None
-    heartbeat: Heartbeat | None = None
     logs_texts: bool = False
     pipeline: Pipeline | None = None
     store: ResponseStore | None = None

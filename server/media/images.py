@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 from server.generation.conversation import Detail, ImagePart, VideoPart
 from server.generation.ports import DecodedImage, DecodedVideo
@@ -20,7 +22,8 @@ class MediaDecoder:
 
     `max_bytes` bounds one encoded image, `max_pixels` its width times height and `request_pixels` the sum of those over
     a request, all read from headers. `shown_pixels` says for each `detail` to how many pixels an image is made smaller.
-    Without a `fetcher` only data URLs are taken; `fetched_bytes` bounds what it brings for one request.
+    Without a `fetcher` only data URLs are taken; `fetched_bytes` bounds what it brings for one request. `seen` is told
+    the host of each that is behind an address, and how many seconds it took, failed or not.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class MediaDecoder:
         fetcher: Fetcher | None = None,
         fetched_bytes: int = 0,
         videos: VideoDecoder | None = None,
+        seen: Callable[[str, float], None] = lambda host, seconds: None,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
@@ -42,6 +46,7 @@ class MediaDecoder:
         self._fetcher = fetcher
         self._fetched_bytes = fetched_bytes
         self._videos = videos
+        self._seen = seen
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image-decode")
 
     async def decode(self, parts: Sequence[ImagePart | VideoPart]) -> list[DecodedImage | DecodedVideo]:
@@ -70,12 +75,17 @@ class MediaDecoder:
         self, part: ImagePart | VideoPart, bytes_left: ByteBudget, pixels_left: PixelBudget
     ) -> DecodedImage | DecodedVideo:
         labels = "video" if isinstance(part, VideoPart) else "image", source(part)
+        began = time.perf_counter()
         try:
-            with media_metrics.SECONDS.labels(*labels).time():
-                decoded = await self._one(part, bytes_left, pixels_left)
+            decoded = await self._one(part, bytes_left, pixels_left)
         except Exception:
             media_metrics.ITEMS.labels(*labels, "failed").inc()
             raise
+        finally:
+            seconds = time.perf_counter() - began
+            media_metrics.SECONDS.labels(*labels).observe(seconds)
+            if labels[1] == "url" and self._fetcher is not None:
+                self._seen(_host(part.url), seconds)
         media_metrics.ITEMS.labels(*labels, "taken").inc()
         return decoded
 
@@ -106,3 +116,10 @@ class MediaDecoder:
         except NotAnImage as error:
             raise refused(image, str(error)) from error.__cause__
         return DecodedImage(pixels, encoded)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

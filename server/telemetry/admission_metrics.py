@@ -23,6 +23,11 @@ OUTCOMES = Counter(
 STOPS = Counter("qwend_admission_stops", "Times that a batch request gave its place in the engine to another.")
 USED = Gauge("qwend_admission_used", "What the requests in the engine take of each thing that runs out.", ["resource"])
 LIMIT = Gauge("qwend_admission_limit", "How much of each thing may be taken now.", ["resource"])
+SHORT_OF = Gauge(
+    "qwend_admission_short_of",
+    "1 for what keeps requests waiting now: `sequences`, `kv_tokens` or `prefill_tokens`; all 0 where none wait.",
+    ["resource"],
+)
 FORECAST_ERROR = Gauge(
     "qwend_admission_forecast_error_ratio",
     "Mean error of the forecast time to the first token, as a part of the longer of both; over 0.6 static limits hold.",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge, Histogram
 
 HEARTBEAT_AGE = Gauge(
     "qwend_engine_heartbeat_age_seconds",
-    "Seconds since the engine's last step while it has work; 0 while it has none.",
+    "Seconds that the engine has had work and made no step, as the probes count them; 0 after each step.",
 )
 STEPS = Counter("qwend_engine_steps", "Steps that the engine has told of.")
 STEP_TOKENS = Counter("qwend_engine_step_tokens", "Tokens computed in steps: `prefill` or `decode`.", ["kind"])
@@ -26,34 +25,20 @@ ITL = Histogram(
 _PREFILL, _DECODE = STEP_TOKENS.labels("prefill"), STEP_TOKENS.labels("decode")
 
 
-class Heartbeat:
-    """When the engine last told of a step. `working_since` is the time from which it has had something to do, None
-    while it has nothing.
-    """
+def show_heartbeat(age: Callable[[], float]) -> None:
+    """Lets the gauge read the heartbeat when it is asked for."""
+    HEARTBEAT_AGE.set_function(age)
 
-    def __init__(self, working_since: Callable[[], float | None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._working_since = working_since
-        self._clock = clock
-        self._last = clock()
-        HEARTBEAT_AGE.set_function(self.age)
 
-    def step(
-        self, seconds: float | None, prefill_tokens: int, decode_tokens: int, kv_used: float, preempted: int
-    ) -> None:
-        """A step has ended."""
-        self._last = self._clock()
-        STEPS.inc()
-        if prefill_tokens:
-            _PREFILL.inc(prefill_tokens)
-        if decode_tokens:
-            _DECODE.inc(decode_tokens)
-        if seconds:
-            STEP_BUSY.inc(seconds)
-        KV_USED.set(kv_used)
-        if preempted:
-            PREEMPTIONS.inc(preempted)
-
-    def age(self) -> float:
-        """See `HEARTBEAT_AGE`."""
-        since = self._working_since()
-        return 0.0 if since is None else max(0.0, self._clock() - max(self._last, since))
+def count_step(seconds: float | None, prefill_tokens: int, decode_tokens: int, kv_used: float, preempted: int) -> None:
+    """A step has ended."""
+    STEPS.inc()
+    if prefill_tokens:
+        _PREFILL.inc(prefill_tokens)
+    if decode_tokens:
+        _DECODE.inc(decode_tokens)
+    if seconds:
+        STEP_BUSY.inc(seconds)
+    KV_USED.set(kv_used)
+    if preempted:
+        PREEMPTIONS.inc(preempted)

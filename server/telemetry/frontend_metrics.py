@@ -17,7 +17,7 @@ LOOP_LAG = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 FRAMES = Counter("qwend_stream_frames", "Frames of streamed answers that were written.")
-STATE = Gauge("qwend_state", "1 for what the daemon is doing: starting, serving, draining or dead.", ["state"])
+STATE = Gauge("qwend_state", "1 for what the daemon is doing, in the word of its readiness.", ["state"])
 
 _INTERVAL_SECONDS = 0.25
 

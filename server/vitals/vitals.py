@@ -8,13 +8,14 @@ from collections.abc import Callable
 from server.admission.gate import Gate, State
 from server.vitals.condition import Condition, Status
 from server.vitals.heartbeat import StepHeartbeat
+from server.vitals.strains import Strains
 
 
 class Vitals:
     """Answers at once: it looks at what is known and asks nobody.
 
     `waiting` counts requests that wait for room; from `saturated_waiting` of them on the daemon says that it wants no
-    more, until fewer than half as many wait. `heartbeat` is there once the engine is.
+    more, until fewer than half as many wait. `heartbeat` and `strains` are there once the engine is.
     """
 
     def __init__(
@@ -33,12 +34,18 @@ class Vitals:
         self._saturated = False
         self._clock = clock
         self.heartbeat: StepHeartbeat | None = None
+        self.strains: Strains | None = None
         # Why the engine died, or why it is being started anew.
         self.cause = ""
         self.restarts = 0
         # Until when requests are still taken by a daemon that has been told to end.
         self.leaves_at: float | None = None
         self.drain_ends: float | None = None
+
+    @property
+    def silence(self) -> float:
+        """Seconds that the engine has had work and made no step; 0 while there is no engine."""
+        return 0.0 if self.heartbeat is None else self.heartbeat.silence
 
     def condition(self) -> Condition:
         """What the daemon is doing now."""
@@ -68,7 +75,7 @@ class Vitals:
             )
         if beat is not None and beat.compiling:
             return Condition(Status.SERVING, f"no step for {beat.silence:.0f} s: compilers are at work for the engine")
-        return Condition(Status.SERVING)
+        return Condition(Status.SERVING, "" if self.strains is None else self.strains.reason)
 
     @property
     def leaving(self) -> bool:

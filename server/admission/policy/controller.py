@@ -58,6 +58,7 @@ class Controller:
         # Whether somebody who waits does not fit, and whether stopping batch sequences would help.
         self._blocked = False
         self._wanting = False
+        self._short_of: frozenset[str] = frozenset()
         # Whether all that waited was kept out when it was last looked at, and who has come since.
         self._settled = False
         self._newcomers: list[Ticket] = []
@@ -66,6 +67,11 @@ class Controller:
     def waiting(self) -> int:
         """Requests that wait, and those that are being rendered."""
         return self.reserved + sum(queue.waiting for queue in self.queues.values())
+
+    @property
+    def short_of(self) -> frozenset[str]:
+        """What kept out who waits, in `room`'s words, when that was last decided; nothing where nobody waits."""
+        return self._short_of if any(queue.waiting for queue in self.queues.values()) else frozenset()
 
     # Events
 
@@ -190,6 +196,7 @@ class Controller:
         if self._settled and self._kept_out(now):
             return decisions
         self._blocked = self._wanting = self._settled = False
+        self._short_of = frozenset()
         self._newcomers.clear()
         if not self.stale(now):
             self._admit(now, decisions)
@@ -229,6 +236,7 @@ class Controller:
         selection = self._selection
         decisions.admit = selection.admit(now, self._enter)
         self._blocked = bool(selection.blockers)
+        self._short_of = frozenset(ticket.why for ticket in selection.blockers)
         work = sum(self.forecast.engine_seconds(ticket.uncached, ticket.remaining_output) for ticket in decisions.admit)
         self.forecast.learn_pace(now, work, full=bool(selection.blockers or selection.held_back))
         self._wanting = selection.wanting
