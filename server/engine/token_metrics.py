@@ -42,7 +42,13 @@ def observe_all(histogram: Any, values: Sequence[float]) -> None:
 
     prometheus_client offers no such call; this is its `Histogram.observe` (0.26), which a test compares it with.
     """
+    if not values:
+        return
     bounds, buckets = histogram._upper_bounds, histogram._buckets
     histogram._sum.inc(sum(values))
+    low, high = bisect_left(bounds, min(values)), bisect_left(bounds, max(values))
+    if low == high:  # nearly always: the gaps of one step are nearly the same
+        buckets[low].inc(len(values))
+        return
     for place, count in Counter([bisect_left(bounds, value) for value in values]).items():
         buckets[place].inc(count)

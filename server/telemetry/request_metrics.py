@@ -7,6 +7,8 @@ answers, some above).
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter, Histogram
 
 from server.telemetry.record import RequestRecord
@@ -86,28 +88,36 @@ OPERATIONS = {"completions": "text_completion"}
 PROVIDER = "qwend"
 
 
+# A look-up of a child by its labels costs as much as counting in it, and a request has some twenty. The labels are
+# bounded before they come here.
+_requests, _seconds, _stage_seconds = cache(REQUESTS.labels), cache(SECONDS.labels), cache(STAGE_SECONDS.labels)
+_ttft, _tpot, _tokens = cache(TTFT.labels), cache(TPOT.labels), cache(TOKENS.labels)
+_thinking, _budget_hits = cache(THINKING_REQUESTS.labels), cache(BUDGET_HITS.labels)
+_genai_duration, _genai_ttft, _genai_tpot = (cache(each.labels) for each in (GENAI_DURATION, GENAI_TTFT, GENAI_TPOT))
+
+
 def count(record: RequestRecord) -> None:
     """Takes a finished request in. Its tenant, model and effort must be bounded by now."""
-    REQUESTS.labels(record.dialect, record.model, record.tenant, record.priority, record.result, record.outcome).inc()
-    SECONDS.labels(record.priority, record.result).observe(record.seconds)
+    _requests(record.dialect, record.model, record.tenant, record.priority, record.result, record.outcome).inc()
+    _seconds(record.priority, record.result).observe(record.seconds)
     for stage, seconds in record.stage_seconds().items():
-        STAGE_SECONDS.labels(stage).observe(seconds)
+        _stage_seconds(stage).observe(seconds)
     if record.ttft is not None:
-        TTFT.labels(record.priority).observe(record.ttft)
+        _ttft(record.priority).observe(record.ttft)
     if record.tpot is not None:
-        TPOT.labels(record.priority).observe(record.tpot)
+        _tpot(record.priority).observe(record.tpot)
     tokens = record.tokens
     for kind in ("prompt", "cached", "reasoning", "answer", "tool"):
         if amount := getattr(tokens, kind):
-            TOKENS.labels(record.tenant, record.effort, kind).inc(amount)
+            _tokens(record.tenant, record.effort, kind).inc(amount)
     if tokens.reasoning:
-        THINKING_REQUESTS.labels(record.tenant, record.effort).inc()
+        _thinking(record.tenant, record.effort).inc()
     if record.budget_hit:
-        BUDGET_HITS.labels(record.tenant, record.effort).inc()
+        _budget_hits(record.tenant, record.effort).inc()
     genai = (OPERATIONS.get(record.dialect, "chat"), PROVIDER, record.model)
     finished = record.result == "finished"
-    GENAI_DURATION.labels(*genai, "" if finished else record.outcome).observe(record.seconds)
+    _genai_duration(*genai, "" if finished else record.outcome).observe(record.seconds)
     if finished and record.ttft is not None:
-        GENAI_TTFT.labels(*genai).observe(record.ttft)
+        _genai_ttft(*genai).observe(record.ttft)
     if finished and record.tpot is not None:
-        GENAI_TPOT.labels(*genai).observe(record.tpot)
+        _genai_tpot(*genai).observe(record.tpot)

@@ -1,4 +1,4 @@
-"""The front-end benchmark: `python -m tests.bench.frontend [peers|synthetic|memory|stalls|first-token|all]`.
+"""The front-end benchmark: `python -m tests.bench.frontend [peers|synthetic|memory|stalls|first-token|telemetry|all]`.
 
 Writes results/frontend.json, each part into its own key, and results/frontend.png.
 """
@@ -25,6 +25,7 @@ from tests.bench.frontend.plot import plot
 from tests.bench.frontend.side_by_side import rows, summary
 from tests.bench.frontend.stalls import CONTEXT, stalls
 from tests.bench.frontend.synthetic import carried, memory
+from tests.bench.frontend.telemetry_cost import telemetry_costs
 
 RESULTS = Path("results")
 PROFILE = "reference-cpu"
@@ -75,6 +76,7 @@ def main() -> None:
         "first-token": lambda: first_tokens(PROFILE),
         "synthetic": lambda: list(carried()),
         "memory": lambda: [memory()],
+        "telemetry": lambda: shown(telemetry_costs([int(each) for each in given.widths.split(",") if each != "1"])),
         "stalls": with_long_context,
         "peers": lambda: peers([int(each) for each in given.widths.split(",")], given.rounds),
     }

@@ -14,10 +14,12 @@ from typing import Any
 from server.engine.coalescing import Coalescer
 from server.engine.startup_phases import StartupPhases
 from server.engine.stream import VllmStream
+from server.engine.token_metrics import observe_all
 from server.generation.conversation import Sampling
 from server.generation.engine_state import EngineReport, EngineSize
 from server.generation.ports import Order, Prompt
 from server.settings import Settings
+from server.telemetry.engine_metrics import ITL
 
 WORDS = ("The", " front", " end", " carries", " tokens", ",", " and", " never", " holds", " one", " back", ".\n")
 # Tokens of vLLM's output handler between two looks at the loop: its own default.
@@ -79,6 +81,7 @@ class SyntheticEngine:
         self._running: dict[str, _Queue] = {}
         self._coalescer = coalescer
         self._prefill = 0
+        self._stepped = 0.0
         self._listeners: list[Callable[[EngineReport], None]] = []
         self._stepping = asyncio.create_task(self._step_on())
 
@@ -154,6 +157,10 @@ class SyntheticEngine:
                 if start + CHUNK < len(running):
                     await asyncio.sleep(0)
             if running:
+                # As vLLM's statistics have it: one gap for each token, told once a step.
+                now = loop.time()
+                observe_all(ITL, [now - self._stepped] * len(running))
+                self._stepped = now
                 self._coalescer.step_ended()
                 report = EngineReport(self._step_seconds, self._prefill, len(running), len(running), 0, 0.1)
                 self._prefill = 0
