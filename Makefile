@@ -60,6 +60,7 @@ pin-images: install ## Put the registry's digests behind the tags of base images
 
 haproxy: ## Install haproxy where it is missing and can be (the drills of tests/deploy need it)
 	@scripts/install_for_tests.sh HAPROXY haproxy haproxy
+
 kubernetes-tools: install ## Install kubectl, checkov and Kubernetes' schemas into .kubernetes (the tests of manifests need them)
 	@[ "$$QWEND_TEST_WITHOUT_KUBERNETES" = 1 ] || scripts/install_kubernetes_tools.sh
 
@@ -68,6 +69,13 @@ kubernetes: install ## Write deploy/kubernetes anew from the profiles
 
 check-kubernetes: kubernetes-tools prometheus ## Build every overlay, validate and scan it, and run the reference pod (some 3 minutes)
 	@$(BIN)/python -m pytest tests/kubernetes $(ARGS)
+
+record-faults: install prometheus ## Plant each fault in a real daemon and keep its series (half an hour)
+	@$(BIN)/python -m pytest -s -m slow tests/telemetry/test_record_faults.py $(ARGS)
+
+pictures: install ## The status page in Chromium under load, and the recorded faults, into docs/pictures
+	@QWEND_KEEP_PICTURE=docs/pictures/status.png $(BIN)/python -m pytest -q -m slow tests/telemetry/test_status_page.py
+	@$(BIN)/python -m tests.telemetry.faults_picture
 
 dashboards: install ## Write deploy/grafana anew
 	@$(BIN)/python scripts/dashboards.py

@@ -46,7 +46,7 @@ FAULTS: dict[str, Fault] = {
     "engine_dead": Fault(
         "Engine dead, or no answer",
         "short",
-        'max by (instance) (1 - max_over_time(up{job="qwend"}[30s]) or qwend_state{state="dead"})',
+        'max by (instance) (1 - up{job="qwend"} or qwend_state{state="dead"})',
         1,
         "{{instance}}",
         "The last line of the daemon's log says why. It ends with exit code 1 and is to be started anew.",
@@ -55,7 +55,8 @@ FAULTS: dict[str, Fault] = {
         "Refused of one tenant",
         "reqps",
         f"topk(1, {_REFUSALS} > on (job) group_left 0.5 * sum by (job) ({_REFUSALS})"
-        ' unless on (job) max by (job) (max_over_time(qwend_state{state="stalled"}[3m])) == 1) or on () vector(0)',
+        " unless on (job) max by (job) (max_over_time(qwend_engine_heartbeat_age_seconds[3m])) > 20)"
+        " or on () vector(0)",
         0.5,
         "{{tenant}}",
         "It sends more than its share; the others are served by theirs. Raise its quota or tell it.",

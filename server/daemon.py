@@ -227,7 +227,7 @@ class Daemon:
     def _tick(self) -> None:
         if self._service.cost is not None:
             self._service.cost.settle()
-        if self._vitals.strains is not None:
+        if self._vitals.strains is not None and not self._vitals.hesitates:
             self._vitals.strains.look(self._service.desk.clock())
 
     async def _started(self) -> OwnedEngine:

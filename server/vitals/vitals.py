@@ -10,6 +10,8 @@ from server.vitals.condition import Condition, Status
 from server.vitals.heartbeat import StepHeartbeat
 from server.vitals.strains import Strains
 
+_HESITATES_SECONDS = 10.0
+
 
 class Vitals:
     """Answers at once: it looks at what is known and asks nobody.
@@ -47,6 +49,11 @@ class Vitals:
         """Seconds that the engine has had work and made no step; 0 while there is no engine."""
         return 0.0 if self.heartbeat is None else self.heartbeat.silence
 
+    @property
+    def hesitates(self) -> bool:
+        """Whether the engine makes no step for so long that all else which strains the daemon comes of it."""
+        return self.silence >= _HESITATES_SECONDS
+
     def condition(self) -> Condition:
         """What the daemon is doing now."""
         state, beat = self._gate.state, self.heartbeat
@@ -73,14 +80,22 @@ class Vitals:
                 Status.SATURATED,
                 f"{self._waiting()} requests wait for room, and health.saturated_waiting is {self._saturated_waiting}",
             )
-        if beat is not None and beat.compiling:
-            return Condition(Status.SERVING, f"no step for {beat.silence:.0f} s: compilers are at work for the engine")
+        if self.hesitates:
+            return Condition(Status.SERVING, self._no_step())
         return Condition(Status.SERVING, "" if self.strains is None else self.strains.reason)
 
     @property
     def leaving(self) -> bool:
         """Whether the daemon has been told to end."""
         return self.leaves_at is not None
+
+    def _no_step(self) -> str:
+        beat = self.heartbeat
+        assert beat is not None
+        if beat.compiling:
+            return f"no step for {beat.silence:.0f} s: compilers are at work for the engine"
+        limit = f"{beat.step_seconds:g} s (health.step_seconds)"
+        return f"no step for {beat.silence:.0f} s: the engine counts as stalled after {limit}"
 
     def _is_saturated(self) -> bool:
         most = self._saturated_waiting

@@ -1,4 +1,7 @@
-"""A daemon with all of its telemetry on: tenants, a price, JSON lines, traces to a collector of its own."""
+"""A daemon with all of its telemetry on: tenants, a price, JSON lines, traces to a collector of its own.
+
+Its engine fails what asks for it.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ class Observed:
         self.collector = TraceCollector()
         self.daemon = DaemonProcess(
             *("--tenants", str(folder / "tenants.yaml"), "--log-format", "json"),
+            module="tests.telemetry.failing_cli",
             environment={
                 "QWEND_TELEMETRY__TRACES_ENDPOINT": self.collector.endpoint,
                 # Only who brings a trace is traced.

@@ -31,15 +31,15 @@ def needed(program: str) -> str:
 
 
 class PrometheusServer:
-    """Scrapes a daemon every second, with our rules; only this process is ever signalled."""
+    """Scrapes a daemon every `seconds`, with our rules; only this process is ever signalled."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, seconds: int = 1) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="qwend-prometheus-")
         config = Path(self._folder.name) / "prometheus.yaml"
         config.write_text(
             yaml.safe_dump(
                 {
-                    "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                    "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
                     "rule_files": [str(path) for path in RULES.glob("*.yaml")],
                     "scrape_configs": [{"job_name": "qwend", "static_configs": [{"targets": [target]}]}],
                 }
@@ -71,6 +71,14 @@ class PrometheusServer:
     def query(self, expression: str) -> list[Any]:
         """What an expression gives now; AssertionError if it does not parse."""
         answer = self._api.get("/query", params={"query": expression}).json()
+        assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
+        result: list[Any] = answer["data"]["result"]
+        return result
+
+    def range(self, expression: str, begin: float, end: float, step: float) -> list[Any]:
+        """What it gave from `begin` to `end`, in seconds since 1970."""
+        asked = {"query": expression, "start": str(begin), "end": str(end), "step": str(step)}
+        answer = self._api.get("/query_range", params=asked).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         result: list[Any] = answer["data"]["result"]
         return result

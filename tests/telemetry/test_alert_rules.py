@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.telemetry.prometheus_server import needed
 
@@ -23,9 +24,15 @@ def test_the_rules_are_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_dashboards_are_what_the_script_writes() -> None:
+def dashboards() -> Any:
+    """The module that writes the dashboards."""
     spec = importlib.util.spec_from_file_location("dashboards", ROOT / "scripts" / "dashboards.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_the_dashboards_are_what_the_script_writes() -> None:
+    script = dashboards()
     written = {path.stem: path.read_text() for path in (ROOT / "deploy" / "grafana").glob("*.json")}
     assert written == {name: script.render(name) for name in script.DASHBOARDS}, "run: make dashboards"

@@ -18,9 +18,34 @@ from server.telemetry.cost import charge
 from server.telemetry.requests import Requests
 from tests.chat_client import WEATHER, body, stream
 from tests.daemon_process import MODEL
+from tests.telemetry.failing_cli import AT_ONCE, IN_THE_MIDDLE
 from tests.telemetry.observed import ADA, BOB, CAROL, Observed
 
-REQUESTS = 520
+REQUESTS = 640
+KINDS = (
+    *("whole", "stream", "messages", "completions", "tools", "bad", "model", "cancel", "deadline"),
+    *("failing", "failing stream", "background", "cancelled background"),
+)
+
+
+async def in_background(client: httpx.AsyncClient, number: int, tokens: int, *, cancel: bool) -> dict[str, Any] | None:
+    """A response that is made in the background, as it is when it has ended; None where it was refused."""
+    asked = {
+        "model": MODEL,
+        "input": "Hello!",
+        "background": True,
+        "max_output_tokens": 2000 if cancel else tokens + 16,
+    }
+    response = await client.post("/v1/responses", json=asked, headers={"x-request-id": f"mixed-{number}"})
+    if response.status_code != 200:
+        return None
+    told: dict[str, Any] = response.json()
+    if cancel:
+        await client.post(f"/v1/responses/{told['id']}/cancel")
+    while told["status"] in ("queued", "in_progress"):
+        await asyncio.sleep(0.1)
+        told = (await client.get(f"/v1/responses/{told['id']}")).json()
+    return told
 
 
 async def one(
@@ -32,7 +57,19 @@ async def one(
     client = clients[who]
     fields: dict[str, Any] = {"max_tokens": draw.choice([1, 8, 24])}
     headers = {"x-request-id": f"mixed-{number}"}
-    kind = draw.choice(["whole", "stream", "messages", "completions", "tools", "bad", "model", "cancel", "deadline"])
+    kind = draw.choice(KINDS)
+    if kind in ("failing", "failing stream"):
+        # Planted in the engine; what it had made by then counts.
+        fields = {"max_tokens": draw.choice([AT_ONCE, IN_THE_MIDDLE]), "ignore_eos": True}
+    if kind in ("background", "cancelled background"):
+        told = await in_background(client, number, fields["max_tokens"], cancel=kind != "background")
+        if told is not None and told["status"] in ("completed", "incomplete"):
+            usage = told["usage"]
+            details = {"reasoning_tokens": usage["output_tokens_details"]["reasoning_tokens"]}
+            cached = {"cached_tokens": usage["input_tokens_details"]["cached_tokens"]}
+            counts = {"prompt_tokens": usage["input_tokens"], "completion_tokens": usage["output_tokens"]}
+            seen.append({**counts, "completion_tokens_details": details, "prompt_tokens_details": cached, "id": number})
+        return
     if kind == "cancel":
         with contextlib.suppress(httpx.TimeoutException):
             await client.post(
@@ -45,10 +82,10 @@ async def one(
     elif kind == "completions":
         asked = {"model": MODEL, "prompt": ["Hello", "One two"], **fields}
         response = await client.post("/v1/completions", json=asked, headers=headers)
-    elif kind == "stream":
-        told = await stream(client, body(**fields, stream_options={"include_usage": True}), headers=headers)
-        if told.status == 200:
-            seen.append({**told.chunks[-1]["usage"], "id": number})
+    elif kind in ("stream", "failing stream"):
+        streamed = await stream(client, body(**fields, stream_options={"include_usage": True}), headers=headers)
+        if streamed.status == 200 and streamed.error is None:
+            seen.append({**streamed.chunks[-1]["usage"], "id": number})
         return
     else:
         if kind == "tools":
@@ -94,7 +131,11 @@ async def test_requests_and_tokens_reconcile_over_a_mixed_load(observed: Observe
     results = Counter(line["result"] for line in lines)
     print(f"{REQUESTS} requests: {dict(results)}; {dict(Counter(line['outcome'] for line in lines))}")
     assert arrived == ended == len(lines) == REQUESTS
-    assert {"finished", "refused", "cancelled"} <= set(results)
+    by_dialect = Counter(line["dialect"] for line in lines)
+    print(f"of {dict(by_dialect)}")
+    assert {"finished", "refused", "cancelled", "failed"} <= set(results)
+    assert results["failed"] > 20
+    assert by_dialect["responses"] > 40
     assert results["cancelled"] > 10
     assert results["refused"] > 50
     for kind, counted in zip(kinds, tokens, strict=True):

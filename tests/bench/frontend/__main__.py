@@ -25,7 +25,7 @@ from tests.bench.frontend.plot import plot
 from tests.bench.frontend.side_by_side import rows, summary
 from tests.bench.frontend.stalls import CONTEXT, stalls
 from tests.bench.frontend.synthetic import carried, memory
-from tests.bench.frontend.telemetry_cost import telemetry_costs
+from tests.bench.frontend.telemetry_cost import LOADS, telemetry_costs
 
 RESULTS = Path("results")
 PROFILE = "reference-cpu"
@@ -70,15 +70,18 @@ def main() -> None:
     parser.add_argument("--widths", default="1,32,256", help="streams at once")
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
+    widths = [int(each) for each in given.widths.split(",")]
     # Told to end, it must end the servers that it started, as it does when it fails.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "first-token": lambda: first_tokens(PROFILE),
         "synthetic": lambda: list(carried()),
         "memory": lambda: [memory()],
-        "telemetry": lambda: shown(telemetry_costs([int(each) for each in given.widths.split(",") if each != "1"])),
+        "telemetry": lambda: shown(
+            telemetry_costs([int(each) for each in given.widths.split(",") if int(each) in LOADS])
+        ),
         "stalls": with_long_context,
-        "peers": lambda: peers([int(each) for each in given.widths.split(",")], given.rounds),
+        "peers": lambda: peers(widths, given.rounds),
     }
     if given.part not in (*parts, "all"):
         parser.error(f"the parts are {', '.join(parts)} and all")

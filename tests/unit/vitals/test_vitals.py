@@ -5,6 +5,7 @@ import pytest
 from server.admission.gate import Gate
 from server.vitals.condition import Status
 from server.vitals.heartbeat import StepHeartbeat
+from server.vitals.strains import Sign, Strains
 from server.vitals.vitals import Vitals
 
 
@@ -74,6 +75,22 @@ def test_compiling_is_serving_with_a_reason() -> None:
         beat.tick(float(second), pending=True, compilers=lambda: True)
     assert house.told == (Status.SERVING, True, True)
     assert "compilers are at work" in house.vitals.condition().reason
+
+
+def test_an_engine_that_hesitates_is_told_before_it_counts_as_stalled() -> None:
+    house = House()
+    house.gate.open()
+    house.vitals.strains = Strains({"flood": lambda now: Sign("many are refused")})
+    for second in range(10):
+        house.vitals.strains.look(float(second))
+    beat = house.vitals.heartbeat = StepHeartbeat(60.0, 100.0, 1.0, 0.0)
+    reasons = []
+    for second in range(1, 13):
+        beat.tick(float(second), pending=True, compilers=lambda: False)
+        reasons.append(house.vitals.condition().reason)
+    assert reasons[8] == "many are refused"
+    assert reasons[11] == "no step for 12 s: the engine counts as stalled after 60 s (health.step_seconds)"
+    assert house.told == (Status.SERVING, True, True)
 
 
 @pytest.mark.parametrize(
