@@ -194,6 +194,8 @@ class Controller:
         for ticket, above in self._ageing.due(now):
             self._promote(now, ticket, above)
         if self._settled and self._kept_out(now):
+            if self.stale(now):
+                self._short_of = frozenset()
             return decisions
         self._blocked = self._wanting = self._settled = False
         self._short_of = frozenset()

@@ -2,14 +2,19 @@
 
 python -m tests.bench.frontend.synthetic_server PORT STEP_SECONDS [CORE]
 
-With QWEND_BENCH_METRICS=off what `telemetry.enabled: false` leaves is gone as well: frames and gaps between tokens.
+SIGUSR2 switches telemetry off while it runs, as `telemetry.enabled: false` does, and with it what that leaves: frames
+and gaps between tokens. SIGUSR1 switches it on again.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
+import server.app
+from server.api.request_trails import RequestTrails
 from server.daemon import run
 from server.settings import load
 from server.telemetry import frontend_metrics
@@ -17,15 +22,35 @@ from server.telemetry.logs import configure_logs
 from tests.bench.frontend import synthetic_engine
 
 
+class Switch:
+    """Stands before all that telemetry does for a request, a step or a frame; costs the same whether on or off."""
+
+    def __init__(self) -> None:
+        self._on = True
+        RequestTrails._trail = self._before(RequestTrails._trail)  # type: ignore[method-assign]
+        server.app.count_step = self._before(server.app.count_step)
+        frontend_metrics.FRAMES.inc = self._before(frontend_metrics.FRAMES.inc)  # type: ignore[method-assign]
+        synthetic_engine.observe_all = self._before(synthetic_engine.observe_all)
+        signal.signal(signal.SIGUSR1, self._turn)
+        signal.signal(signal.SIGUSR2, self._turn)
+
+    def _before(self, call: Any) -> Any:
+        def switched(*arguments: Any, **named: Any) -> Any:
+            return call(*arguments, **named) if self._on else None
+
+        return switched
+
+    def _turn(self, number: int, frame: Any) -> None:
+        self._on = number == signal.SIGUSR1
+
+
 def main() -> int:
     port, step_seconds = int(sys.argv[1]), float(sys.argv[2])
     if len(sys.argv) > 3:
         os.sched_setaffinity(0, {int(sys.argv[3])})
-    if os.environ.pop("QWEND_BENCH_METRICS", "") == "off":
-        frontend_metrics.FRAMES.inc = lambda amount=1: None  # type: ignore[method-assign]
-        synthetic_engine.observe_all = lambda histogram, values: None
     settings = load("reference-cpu", {"server": {"port": port, "admin": False}})
     configure_logs(settings.log.level, settings.log.format)
+    Switch()
     return run(settings, synthetic_engine.starter(step_seconds))
 
 

@@ -416,3 +416,21 @@ def test_a_door_that_has_become_too_careful_still_lets_into_an_empty_engine() ->
     assert policy.decide(0.0).admit == [first]
     with pytest.raises(Refused):
         policy.arrive(0.0, ask(prompt_tokens=500))
+
+
+def test_what_keeps_requests_waiting_is_told_while_they_wait() -> None:
+    policy = controller()
+    first, second = (enter(policy, 0.0, ask(prompt_tokens=1600, max_tokens=400)) for _ in range(2))
+    assert policy.short_of == frozenset(), "not decided yet"
+    assert policy.decide(0.0).admit == [first]
+    assert policy.short_of == {"kv"}
+    for number in range(4):
+        policy.observe(0.1, EngineReport(0.05, 0, 1, 1, 0, 0.1))
+        policy.decide(0.1 + number)
+        assert policy.short_of == {"kv"}
+    policy.decide(8.0)
+    assert policy.short_of == frozenset(), "an engine that tells nothing is short of nothing that is known"
+    policy.observe(8.0, EngineReport(0.05, 0, 1, 1, 0, 0.1))
+    policy.leave(8.0, first, complete=True)
+    policy.decide(8.0)
+    assert (second.stage, policy.short_of) == (Stage.RUNNING, frozenset())
