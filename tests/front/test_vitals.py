@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.brittle.process import BrittleProcess
-from tests.chat_client import Streamed, long_body, stream
+from tests.chat_client import Streamed, long_body, metric, stream
 
 PROBE_SECONDS = 0.1
 STREAMS = 64
@@ -102,6 +102,21 @@ async def test_health_answers_at_once_under_full_load() -> None:
         print(f"/health under {STREAMS} streams: median {took[25] * 1e3:.1f} ms, slowest {took[-1] * 1e3:.1f} ms of 50")
         # The client shares the machine's cores with the daemon, so the slowest may be its own.
         assert took[-3] < PROBE_SECONDS
+
+
+@pytest.mark.parametrize("admission", ["true", "false"])
+async def test_the_metrics_say_what_the_probes_say(admission: str) -> None:
+    settings = {"HEALTH__STEP_SECONDS": "1.5", "HEALTH__END_STALLED_SECONDS": "0", "ADMISSION__ENABLED": admission}
+    with daemon(**settings) as running:
+        running.wait_ready()
+        async with streaming(running, 2) as (client, _, _):
+            assert (await metric(client, "qwend_engine_heartbeat_age_seconds")) < 1.5
+            running.stop_or_go_on()
+            await until(client, "/health/ready", lambda answer: answer.json()["status"] == "stalled")
+            assert (await metric(client, "qwend_engine_heartbeat_age_seconds")) >= 1.5
+            text = (await client.get("/metrics")).text
+            states = dict(re.findall(r'^qwend_state{state="(\w+)"} (\S+)$', text, re.MULTILINE))
+            assert [state for state, on in states.items() if float(on)] == ["stalled"]
 
 
 async def test_a_stalled_engine_is_told_shut_off_and_taken_back() -> None:
