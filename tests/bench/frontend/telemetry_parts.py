@@ -9,18 +9,24 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+from server.admission import measures
+from server.admission.classes import PriorityClass
 from server.engine.token_metrics import observe_all
 from server.telemetry import trail as trails
 from server.telemetry.cost import charge
 from server.telemetry.engine_metrics import ITL, count_step
 from server.telemetry.frontend_metrics import FRAMES
 from server.telemetry.logs import configure_logs
+from server.telemetry.metrics import IN_FLIGHT, PROMPTS
 from server.telemetry.record import TokenCounts
 from server.telemetry.request_log import Redaction, request_logger
 from server.telemetry.requests import Requests
 
 CALLS, REPEATS = 5000, 5
+TICKET: Any = SimpleNamespace(ask=SimpleNamespace(priority=PriorityClass.STANDARD), arrived=0.0)
 
 
 def best_us(call: Callable[[], None]) -> float:
@@ -50,6 +56,11 @@ def one_request(requests: Requests, tokens: int) -> None:
     trail.tokens = TokenCounts(10, 0, tokens, tokens // 2, 0)
     trail.outcome = "length"
     requests.ended(trail)
+    measures.admitted(TICKET, 0.1)
+    measures.ended(TICKET, "length")
+    PROMPTS.labels("length").inc()
+    IN_FLIGHT.set(1)
+    IN_FLIGHT.set(0)
 
 
 def main() -> None:
