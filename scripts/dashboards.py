@@ -26,7 +26,6 @@ class Fault(NamedTuple):
     action: str
 
 
-_REFUSALS = "qwend:overload_refusals:rate2m"
 _KV = (
     'sum by (instance) (qwend_admission_used{resource="kv_tokens"})'
     ' / sum by (instance) (qwend_admission_limit{resource="kv_tokens"})'
@@ -54,9 +53,7 @@ FAULTS: dict[str, Fault] = {
     "tenant_floods": Fault(
         "Refused of one tenant",
         "reqps",
-        f"topk(1, {_REFUSALS} > on (job) group_left 0.5 * sum by (job) ({_REFUSALS})"
-        " unless on (job) max by (job) (max_over_time(qwend_engine_heartbeat_age_seconds[3m])) > 20)"
-        " or on () vector(0)",
+        "topk(1, qwend:flood_refusals:rate2m) or on () vector(0)",
         0.5,
         "{{tenant}}",
         "It sends more than its share; the others are served by theirs. Raise its quota or tell it.",
@@ -73,8 +70,8 @@ FAULTS: dict[str, Fault] = {
     "kv_cache_full": Fault(
         "KV cache that requests wait for",
         "percentunit",
-        f'{_KV} and on (instance) qwend_admission_short_of{{resource="kv_tokens"}} == 1'
-        f" or {_KV} > 0.9 or max by (instance) (qwend_engine_kv_used_ratio > 0.9) or on () vector(0)",
+        f"{_KV} and on (instance) qwend:kv_wanted_ratio:avg2m > 0.4"
+        " or max by (instance) (qwend_engine_kv_used_ratio > 0.9) or on () vector(0)",
         0.01,
         "{{instance}}",
         'Long contexts fill it; the log\'s lines "the KV cache is full" and the status page say whose. More replicas, '
