@@ -162,7 +162,7 @@ async def _long_contexts(scene: Scene) -> AsyncIterator[None]:
 
 
 MEDIA_PORT = free_port()
-CONVERSATIONS = 5
+CONVERSATIONS = 8
 
 FAULTS: dict[str, Fault] = {
     "engine_stalled": Fault(

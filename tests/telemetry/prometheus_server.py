@@ -33,7 +33,7 @@ def needed(program: str) -> str:
 class PrometheusServer:
     """Scrapes a daemon every `seconds`, with our rules; only this process is ever signalled."""
 
-    def __init__(self, target: str, seconds: int = 1) -> None:
+    def __init__(self, target: str, seconds: int = 1, *, honor_labels: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="qwend-prometheus-")
         config = Path(self._folder.name) / "prometheus.yaml"
         config.write_text(
@@ -41,7 +41,13 @@ class PrometheusServer:
                 {
                     "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
                     "rule_files": [str(path) for path in RULES.glob("*.yaml")],
-                    "scrape_configs": [{"job_name": "qwend", "static_configs": [{"targets": [target]}]}],
+                    "scrape_configs": [
+                        {
+                            "job_name": "qwend",
+                            "honor_labels": honor_labels,
+                            "static_configs": [{"targets": [target]}],
+                        }
+                    ],
                 }
             )
         )
@@ -62,8 +68,8 @@ class PrometheusServer:
             try:
                 if self._api.get("/query", params={"query": "up"}).json()["data"]["result"]:
                     return
-            except httpx.TransportError:
-                pass
+            except (httpx.TransportError, ValueError):
+                pass  # it answers in words while it starts
             time.sleep(0.2)
         self.close()
         raise AssertionError("Prometheus has scraped nothing in 20 s")

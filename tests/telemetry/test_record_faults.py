@@ -23,7 +23,8 @@ from tests.chat_client import body
 from tests.telemetry.faults import CALM, CALM_RATE, FAULTS, Fault, Scene
 from tests.telemetry.prometheus_server import RULES, PrometheusServer
 from tests.telemetry.recorded_series import notation, on_grid, series
-from tests.telemetry.recordings import METRIC, PANEL_STEP, Recording
+from tests.telemetry.recordings import METRIC, Recording
+from tests.telemetry.replay import panels
 from tests.telemetry.test_alert_rules import dashboards
 from tests.telemetry.test_recorded_faults import check
 
@@ -142,25 +143,9 @@ def recording(
         readiness=readiness.seen,
         log=named[0],
         fired=fired,
-        panels={
-            panel: [
-                None if value is None else float(f"{value:.3g}")
-                for value in on_grid(shown, begin, PANEL_STEP, count * STEP // PANEL_STEP + 1)
-            ]
-            for panel, fault_panel in dashboards().FAULTS.items()
-            for shown in strongest(prometheus.range(fault_panel.query, begin, end, PANEL_STEP))
-        },
+        panels=panels(prometheus, begin, end),
         series={each: notation(values) for each, values in sorted(found.items())},
     )
-
-
-def strongest(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a panel shows first, as one series: the greatest at each time."""
-    points: dict[float, float] = {}
-    for each in shown:
-        for at, value in each["values"]:
-            points[at] = max(points.get(at, float("-inf")), float(value))
-    return [{"values": [(at, points[at]) for at in sorted(points)]}]
 
 
 @pytest.mark.timeout(900)

@@ -12,6 +12,7 @@ from tests.telemetry.faults import FAULTS
 from tests.telemetry.faults_table import DOCUMENT, with_table
 from tests.telemetry.recorded_series import notation, on_grid
 from tests.telemetry.recordings import FOLDER, Recording
+from tests.telemetry.replay import samples as replayed
 from tests.telemetry.test_alert_rules import dashboards
 
 FIRED = 'group by (alertname) (last_over_time(ALERTS{alertstate="firing"}[1h]))'
@@ -52,9 +53,9 @@ def test_its_alert_fires_and_no_other_and_its_panel_alone_is_red(name: str, tmp_
 
 
 def test_series_are_written_as_promtool_reads_them() -> None:
-    assert (
-        notation([None, None, 1.0, 1.0, 1.0, 2.0, None, None, None, 0.12345, 0.5]) == "_x2 1x2 2 stale _x2 0.1235 0.5"
-    )
+    samples = [None, None, 1.0, 1.0, 1.0, 2.0, None, None, None, 0.1235, 0.5]
+    assert notation(samples) == "_x2 1x2 2 stale _x2 0.1235 0.5"
+    assert replayed(notation(samples)) == samples
     assert on_grid({"values": [(10.1, "1"), (14.0, "2.5")]}, 10.0, 2.0, 4) == [1.0, None, 2.5, None]
 
 
