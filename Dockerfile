@@ -22,7 +22,7 @@ WORKDIR /src
 COPY pyproject.toml ./
 COPY requirements requirements
 COPY scripts/torch_cpu.sh scripts/
-COPY deploy/container deploy/container
+COPY deploy/container/build.sh deploy/container/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh cpu /opt/qwend
 COPY . .
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh daemon /opt/qwend
@@ -31,7 +31,7 @@ FROM ${CUDA_BASE} AS cuda-build
 WORKDIR /src
 COPY pyproject.toml ./
 COPY requirements requirements
-COPY deploy/container deploy/container
+COPY deploy/container/build.sh deploy/container/over_vllm.py deploy/container/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh cuda /opt/qwend
 COPY . .
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf deploy/container/build.sh daemon /opt/qwend
