@@ -94,7 +94,8 @@ def figures(profile: str, executor: str = "mp", served_by: str | None = None) ->
     hardware, server, health, deployment = settings.hardware, settings.server, settings.health, settings.deployment
     weights = _weights_gib(settings)
     start = math.ceil(weights / deployment.weights_gib_per_second + deployment.warm_up_seconds)
-    drain = math.ceil(server.drain_seconds)
+    # Of a lame duck too, which a preStop hook makes needless (docs/operations.md).
+    drain = math.ceil(server.lame_duck_seconds + server.drain_seconds)
     # One more than the files of responses may take, for the write-ahead log.
     state = math.ceil(settings.responses_store.max_bytes / GIB) + 1
     return Figures(
