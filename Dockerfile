@@ -93,8 +93,7 @@ RUN apt-get update \
 COPY --from=cpu-build /opt/qwend /opt/qwend
 COPY deploy/container/folders.sh /tmp/folders.sh
 RUN /tmp/folders.sh && rm /tmp/folders.sh
-# As above; nothing is compiled here. The engine's queues take 10 chunks of so many MiB of /dev/shm, each of two, and a
-# container has 64 MiB unless it is told otherwise; messages that are larger go through a socket.
+# As above; nothing is compiled here.
 ENV PATH=/opt/qwend/bin:$PATH \
     HOME=/var/lib/qwend \
     XDG_STATE_HOME=/var/lib/qwend \
@@ -104,7 +103,6 @@ ENV PATH=/opt/qwend/bin:$PATH \
     VLLM_CACHE_ROOT=/var/cache/qwend/vllm \
     TRITON_CACHE_DIR=/var/cache/qwend/triton \
     TORCHINDUCTOR_CACHE_DIR=/var/cache/qwend/inductor \
-    VLLM_MQ_MAX_CHUNK_BYTES_MB=2 \
     VLLM_NO_USAGE_STATS=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -76,7 +76,7 @@ def run_options(port: int) -> list[str]:
     files, processes = (resource.getrlimit(each)[1] for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
     return [
         *("--network", "host", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp:rw,mode=1777"),
-        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--shm-size", "1g"),
         # Podman's defaults may be above what this machine allows, and its health checks need systemd's timers.
         *("--ulimit", f"nofile={_most(files)}", "--ulimit", f"nproc={_most(processes)}", "--no-healthcheck"),
         *("--env", f"QWEND_SERVER__PORT={port}", "--env", "QWEND_SERVER__HOST=127.0.0.1"),

@@ -48,8 +48,8 @@ def port() -> Iterator[int]:
     podman("rm", "--force", "--volumes", NAME, check=False)
 
 
-def start(image: str, port: int, *more: str, command: Sequence[str] = ()) -> None:
-    podman("run", "--detach", "--name", NAME, *engine_room.run_options(port), *more, image, *command)
+def start(image: str, port: int, command: Sequence[str] = ()) -> None:
+    podman("run", "--detach", "--name", NAME, *engine_room.run_options(port), image, *command)
 
 
 def logs() -> str:
@@ -191,7 +191,7 @@ def test_the_cuda_target_leaves_the_image_that_it_stands_on_as_it_is(cuda: str) 
 
 
 def test_the_cuda_target_serves_with_the_vllm_that_it_stands_on(cuda: str, port: int) -> None:
-    start(cuda, port, "--shm-size", "1g", command=["serve"])
+    start(cuda, port, command=["serve"])
     wait_ready(port)
     question = body("What is 17 + 25?", enable_thinking=False)
     answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=question, timeout=60)

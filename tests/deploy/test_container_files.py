@@ -61,7 +61,6 @@ def test_both_targets_end_alike(target: str) -> None:
         assert f"org.opencontainers.image.{key}=" in text
     variables = dict(re.findall(r"^(?:ENV | {4})([A-Z_]+)=(\S+)", text, re.MULTILINE))
     common = dict(re.findall(r"^(?:ENV | {4})([A-Z_]+)=(\S+)", stage("cpu"), re.MULTILINE))
-    del common["VLLM_MQ_MAX_CHUNK_BYTES_MB"]  # for GPUs /dev/shm is made larger instead
     assert common.items() <= variables.items()
     for name, value in variables.items():
         if value.startswith("/") and name != "PATH":
