@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.chat_client import body
+from tests.daemon_process import MODEL
 from tests.deploy import engine_room
 from tests.deploy.engine_room import podman
 from tests.deploy.results import keep
@@ -99,7 +100,9 @@ def test_it_serves_with_a_read_only_root_as_nobody_in_particular(cpu: str, port:
     assert answer.status_code == 200, answer.text
     assert "42" in answer.json()["choices"][0]["message"]["content"]
     stored = httpx.post(
-        f"http://127.0.0.1:{port}/v1/responses", json={"input": "Hello!", "max_output_tokens": 8}, timeout=60
+        f"http://127.0.0.1:{port}/v1/responses",
+        json={"model": MODEL, "input": "Hello!", "max_output_tokens": 8},
+        timeout=60,
     )
     assert stored.status_code == 200, stored.text
 
