@@ -28,6 +28,8 @@ _OF_SQLITE = {
     "CANTOPEN": GONE,
     "CORRUPT": BROKEN,
     "NOTADB": BROKEN,
+    # Of a statement that does not fit the tables.
+    "ERROR": BROKEN,
 }
 
 # SQLSTATEs of PostgreSQL, its manual's appendix A: whole classes, or single codes.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     insert,
+    inspect,
     select,
 )
 
@@ -75,10 +76,18 @@ schema = Table("qwend_responses_schema", metadata, Column("version", Integer, pr
 
 
 def create(connection: Connection) -> None:
-    """Makes what is missing, in the connection's transaction. Raises StoreStartError for a later version's tables."""
+    """Makes what is missing, in the connection's transaction.
+
+    Raises StoreStartError for tables of a later version or of another make.
+    """
     metadata.create_all(connection)
     version = connection.scalar(select(schema.c.version))
     if version is None:
         connection.execute(insert(schema).values(version=VERSION))
     elif version != VERSION:
         raise StoreStartError(f"its tables have version {version}, and this qwend knows {VERSION}")
+    found = inspect(connection)
+    for table in metadata.sorted_tables:
+        lacking = set(table.columns.keys()) - {each["name"] for each in found.get_columns(table.name)}
+        if lacking:
+            raise StoreStartError(f"its table {table.name} is of another make: it lacks {', '.join(sorted(lacking))}")

@@ -167,6 +167,10 @@ def unfit(how: str, file: Path) -> None:
             made.execute("CREATE TABLE qwend_responses_schema (version INTEGER PRIMARY KEY)")
             made.execute("INSERT INTO qwend_responses_schema VALUES (2)")
         made.close()
+    elif how == "of another make":
+        with sqlite3.connect(file) as made:
+            made.execute("CREATE TABLE qwend_responses (id VARCHAR(64) PRIMARY KEY, size BIGINT, tenant VARCHAR(255))")
+        made.close()
     elif how == "locked":
         holder = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         holder.execute("BEGIN EXCLUSIVE")
@@ -184,6 +188,7 @@ _held: list[sqlite3.Connection] = []
         ("a directory", "Is a directory"),
         ("below a file", "File exists|Not a directory"),
         ("of a later qwend", "version 2"),
+        ("of another make", "qwend_responses is of another make: it lacks conversation, created_at"),
         ("locked", "locked"),
     ],
 )
