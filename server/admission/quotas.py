@@ -170,7 +170,7 @@ class Quotas:
         name = uuid.uuid4().hex
         charges = [Charge(rule, tokens if rule.unit is Unit.TOKENS else 1) for rule in rules(caller)]
         store, verdict = await self._take(charges, name)
-        if store is self._memory and self._uncounted(WhenLost.REFUSE) and charges:
+        if charges and store is self._memory and self._uncounted and self._when_lost is WhenLost.REFUSE:
             raise Unavailable(
                 "What is used of your limits cannot be known now. Come again in a moment.",
                 code="quota_store_unavailable",
@@ -186,7 +186,7 @@ class Quotas:
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """The `x-ratelimit-*` headers of an answer to this caller; with a shared store, as it said last."""
-        if self._uncounted():
+        if self._uncounted:
             return {}
         if self._remote is None or self._lost:
             return rate_headers((rule, self._memory.standing(rule)) for rule in rules(caller))
@@ -236,13 +236,14 @@ class Quotas:
                 raise
             except StoreLost as error:
                 self._lose(error)
-        if self._uncounted():
+        if self._uncounted:
             charges = [Charge(charge.rule, 0) for charge in charges]
         return self._memory, await self._memory.take(charges, hold, force=force)
 
-    def _uncounted(self, *when: WhenLost) -> bool:
+    @property
+    def _uncounted(self) -> bool:
         """Whether the shared store is lost and nothing is counted meanwhile."""
-        return self._lost and self._when_lost in (when or (WhenLost.REFUSE, WhenLost.ALLOW))
+        return self._lost and self._when_lost is not WhenLost.LOCAL
 
     async def _take_back(self, asked: asyncio.Future[Verdict], charges: Sequence[Charge], hold: str) -> None:
         with contextlib.suppress(StoreLost):
