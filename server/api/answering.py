@@ -124,7 +124,7 @@ class Entry(Generic[Asked]):
 
 async def enter(
     request: Request,
-    parse: Callable[[bytes, Service, Caller], Asked],
+    parse: Callable[[bytearray, Service, Caller], Asked],
     look_up: Callable[[Asked], Awaitable[None]] | None = None,
 ) -> Entry[Asked]:
     """Takes a request for generated text in. `parse` may run in a thread; `look_up` fetches what the request refers to.
@@ -154,7 +154,7 @@ async def enter(
 
 
 async def answer(
-    request: Request, parse: Callable[[bytes, Service, Caller], Exchange], keep_alive: bytes = COMMENT
+    request: Request, parse: Callable[[bytearray, Service, Caller], Exchange], keep_alive: bytes = COMMENT
 ) -> Response:
     """Answers a request for generated text. `parse` is as for `enter`; `keep_alive` is what a stream sends where
     nothing else comes for a while.

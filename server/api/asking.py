@@ -86,7 +86,7 @@ def timeout_seconds(headers: Mapping[str, str]) -> float | None:
     return milliseconds / 1000
 
 
-def fingerprint(caller: Caller, body: bytes) -> bytes:
+def fingerprint(caller: Caller, body: bytearray) -> bytes:
     """Tells a client that comes back with the same request from a new one."""
     return hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(caller.tenant.name.encode()).digest()).digest()
 

@@ -46,7 +46,7 @@ async def chat_completions(request: Request) -> Response:
 class _ChatExchange:
     """See `server.api.answering.Exchange`."""
 
-    def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
+    def __init__(self, body: bytearray, at: Service, sender: Caller) -> None:
         asked = self._asked = parse_body(ChatRequest, body)
         model = at.served(asked.model, sender)
         check_known(asked.ignored, at)

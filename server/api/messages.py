@@ -57,7 +57,7 @@ async def messages(request: Request) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events, in Anthropic's shape."""
     told = request_id(request)
 
-    def parse(body: bytes, at: Service, sender: Caller) -> _MessagesExchange:
+    def parse(body: bytearray, at: Service, sender: Caller) -> _MessagesExchange:
         return _MessagesExchange(body, at, sender, told)
 
     answered = await answer(request, parse, PING)
@@ -75,7 +75,7 @@ async def count_tokens(request: Request) -> Response:
     at, sender = service(request), caller(request)
     at.gate.check()
 
-    def parse(body: bytes) -> tuple[list[str], Conversation]:
+    def parse(body: bytearray) -> tuple[list[str], Conversation]:
         asked = parse_body(CountTokensRequest, body)
         at.served(asked.model, sender)
         check_known(asked.ignored, at)
@@ -96,7 +96,7 @@ async def count_tokens(request: Request) -> Response:
 class _MessagesExchange:
     """See `server.api.answering.Exchange`."""
 
-    def __init__(self, body: bytes, at: Service, sender: Caller, told_id: str) -> None:
+    def __init__(self, body: bytearray, at: Service, sender: Caller, told_id: str) -> None:
         asked = self._asked = parse_body(MessagesRequest, body)
         self._model = at.served(asked.model, sender)
         check_known(asked.ignored, at)

@@ -15,7 +15,7 @@ Parsed = TypeVar("Parsed")
 _PARSE_ON_LOOP_BYTES = 64 * 1024
 
 
-async def parsed(body: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
+async def parsed(body: bytearray, parse: Callable[[bytearray], Parsed]) -> Parsed:
     """What `parse` makes of the body, in a thread if it is large."""
     return parse(body) if len(body) <= _PARSE_ON_LOOP_BYTES else await asyncio.to_thread(parse, body)
 

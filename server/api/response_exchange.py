@@ -36,7 +36,7 @@ _READ_ON_LOOP_BYTES = 64 * 1024
 class ResponsesExchange:
     """See `server.api.answering.Exchange`. `look_up` must come between parsing and all else."""
 
-    def __init__(self, body: bytes, at: Service, sender: Caller) -> None:
+    def __init__(self, body: bytearray, at: Service, sender: Caller) -> None:
         self.asked = asked = parse_body(ResponsesRequest, body)
         at.served(asked.model, sender)
         check_known(asked.ignored, at)

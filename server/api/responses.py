@@ -62,7 +62,7 @@ async def count_input_tokens(request: Request) -> Response:
     """How many tokens the prompt of a request to `/v1/responses` has. Nothing is generated or stored."""
     at, sender = service(request), caller(request)
     at.gate.check()
-    body = await read_body(request, at.body_bytes, at.body_values)
+    body = await read_body(request, at.body_bytes, at.body_values, at.body_seconds)
     exchange = await parsed(body, lambda body: ResponsesExchange(body, at, sender))
     await exchange.look_up()
     # The engine may have gone while the body came.

@@ -44,7 +44,7 @@ Asked = TypeVar("Asked")
 async def tokenize(request: Request) -> Response:
     """The tokens of a text, or of a conversation as it would be prefilled."""
 
-    def parse(body: bytes, at: Service) -> tuple[TokenizeTextRequest | TokenizeChatRequest, str | Conversation]:
+    def parse(body: bytearray, at: Service) -> tuple[TokenizeTextRequest | TokenizeChatRequest, str | Conversation]:
         asked = parse_body(TokenizeRequest, body).root
         _check(asked.model, asked.ignored, at, sender)
         if isinstance(asked, TokenizeTextRequest):
@@ -80,7 +80,7 @@ async def tokenize(request: Request) -> Response:
 async def detokenize(request: Request) -> Response:
     """The text of token ids."""
 
-    def parse(body: bytes, at: Service) -> tuple[DetokenizeRequest, list[int]]:
+    def parse(body: bytearray, at: Service) -> tuple[DetokenizeRequest, list[int]]:
         asked = parse_body(DetokenizeRequest, body)
         _check(asked.model, asked.ignored, at, sender)
         return asked, to_token_ids(asked, at.limits)
@@ -92,7 +92,7 @@ async def detokenize(request: Request) -> Response:
     return _answered(orjson.dumps({"prompt": text}), asked.ignored)
 
 
-async def _read(request: Request, parse: Callable[[bytes, Service], Asked]) -> Asked:
+async def _read(request: Request, parse: Callable[[bytearray, Service], Asked]) -> Asked:
     at = service(request)
     at.gate.check()
     body = await read_body(request, at.body_bytes, at.body_values, at.body_seconds)

@@ -43,7 +43,7 @@ class Watched:
             at.cost.settle()
             self._trail.cost_mark = at.cost.mark()
 
-    def received(self, exchange: Asked, body: bytes) -> None:
+    def received(self, exchange: Asked, body: bytearray) -> None:
         """The body is there and parsed."""
         trail = self._trail
         if trail is None:

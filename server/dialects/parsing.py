@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _MISSING = ("missing", "union_tag_not_found")
 
 
-def parse_body(model: type[Model], body: bytes) -> Model:
+def parse_body(model: type[Model], body: bytes | bytearray) -> Model:
     """The request that `body` holds. Raises InvalidRequest, with `param` set unless the body is no JSON object."""
     try:
         return model.model_validate_json(body)
@@ -23,7 +23,7 @@ def parse_body(model: type[Model], body: bytes) -> Model:
         raise _first_error(model, error, body) from None
 
 
-def _first_error(model: type[BaseModel], error: ValidationError, body: bytes) -> InvalidRequest:
+def _first_error(model: type[BaseModel], error: ValidationError, body: bytes | bytearray) -> InvalidRequest:
     # Of the alternatives of a union, the one that got deepest is what the client most likely meant.
     worst: Any = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
     kind, context = worst["type"], worst.get("ctx", {})

@@ -8,7 +8,7 @@ from typing import Any
 
 from server.engine.failures import translate
 from server.engine.media_connector import ready
-from server.generation.errors import InvalidRequest
+from server.generation.errors import ContextTooLong, InvalidRequest
 from server.generation.ports import DecodedImage, DecodedVideo
 
 # What takes about a millisecond with the real vocabulary: two ways to a thread and back cost a short chat as much.
@@ -30,6 +30,7 @@ class ChatRenderer:
         # With a tokenizer of its own: vLLM keeps one for each of its threads, and whoever finds none copies one first.
         self._at_once = copy.copy(llm.renderer)
         self._at_once.tokenizer = copy.deepcopy(cached_tokenizer_from_config(llm.model_config))
+        self._most_characters = self._max_model_len * int(self._at_once.tokenizer.max_chars_per_token)
 
     async def render(
         self,
@@ -54,6 +55,7 @@ class ChatRenderer:
             # refused or left before it is sent would make every later request with its image fail.
             "skip_mm_cache": True,
         }
+        self._check_characters(messages)
         try:
             if not tools and _is_short(messages, template_arguments):
                 _, (engine_input,) = self._at_once.render_chat([list(messages)], **wanted)
@@ -68,6 +70,27 @@ class ChatRenderer:
             if isinstance(failure, InvalidRequest):
                 failure.param = failure.param or "messages"
             raise failure from error
+
+    def _check_characters(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Raises ContextTooLong for text that no context of that many tokens holds.
+
+        vLLM looks too, but at the rendered text: the template copies 20 MB several times first, and each copy holds up
+        every stream. What the assistant said is left to vLLM, since the template drops earlier thinking.
+        """
+        characters = sum(_characters(each["content"]) for each in messages if each["role"] != "assistant")
+        if characters > self._most_characters:
+            raise ContextTooLong(
+                f"This model's maximum context length is {self._max_model_len} tokens, which hold at most "
+                f"{self._most_characters} characters, but `messages` has {characters}.",
+                param="messages",
+            )
+
+
+def _characters(content: str | Sequence[Mapping[str, Any]]) -> int:
+    """Characters of the text in a message's content; the template strips the space around it."""
+    if isinstance(content, str):
+        return len(content.strip())
+    return sum(len(part["text"].strip()) for part in content if part["type"] == "text")
 
 
 def _is_short(messages: Sequence[Mapping[str, Any]], template_arguments: Mapping[str, Any]) -> bool:

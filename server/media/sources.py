@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
+
+import pybase64
 
 from server.generation.conversation import ImagePart, VideoPart
 from server.generation.errors import InvalidRequest
@@ -48,6 +49,6 @@ def from_data_url(part: ImagePart | VideoPart, max_bytes: int) -> bytes:
     if len(payload) > max_bytes * 4 // 3 + 4:
         raise refused(part, f"is larger than {max_bytes} bytes")
     try:
-        return base64.b64decode(payload, validate=True)
+        return pybase64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
         raise refused(part, "is not valid base64") from None

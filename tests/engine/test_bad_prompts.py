@@ -16,6 +16,8 @@ pytestmark = pytest.mark.engine
 
 DEEP = b'{"model": "' + MODEL.encode() + b'", "prompt": ' + b"[" * 100_000
 LONG = "x " * 40_000
+# More characters than a context of the longest tokens holds.
+HUGE = "x" * 4_000_000
 
 
 def prompt(prompt: Any = "Hello", **fields: Any) -> dict[str, Any]:
@@ -63,6 +65,8 @@ CASES: dict[str, tuple[str, Any, int, str, str | None]] = {
         "stop_token_ids",
     ),
     "stop id of a chat": (CHAT, body(stop_token_ids=[5000], min_tokens=2), 400, "invalid_value", "stop_token_ids"),
+    "a huge text": (CHAT, body(HUGE), 400, "context_length_exceeded", "messages"),
+    "a huge part": (CHAT, body([{"type": "text", "text": HUGE}]), 400, "context_length_exceeded", "messages"),
     "bias beyond the vocabulary": (COMPLETIONS, prompt(logit_bias={"99999": 1}), 400, "invalid_value", "logit_bias"),
     "many logprobs": (COMPLETIONS, prompt(logprobs=6), 400, "invalid_value", "logprobs"),
     "logprobs of an echo": (COMPLETIONS, prompt(logprobs=1, echo=True), 400, "invalid_value", "logprobs"),
@@ -135,6 +139,16 @@ async def test_refusals_beside_a_running_stream(client: httpx.AsyncClient, name:
     await running
     assert (beside.done, beside.finish_reason, beside.error) == (True, "length", None)
     print(f"slowest gap of the stream beside it: {beside.slowest_gap * 1000:.0f} ms")
+
+
+async def test_a_huge_text_is_refused_before_the_template_copies_it(client: httpx.AsyncClient) -> None:
+    response = await client.post(CHAT, json=body(HUGE))
+    assert "which hold at most" in response.json()["error"]["message"]
+
+
+async def test_space_that_the_template_strips_is_not_counted(client: httpx.AsyncClient) -> None:
+    response = await client.post(CHAT, json=body(" " * len(HUGE) + "Hello", max_tokens=1))
+    assert (response.status_code, response.json()["usage"]["prompt_tokens"] < 100) == (200, True)
 
 
 async def test_it_still_serves_after_all_that(client: httpx.AsyncClient) -> None:
