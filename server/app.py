@@ -52,6 +52,7 @@ from server.telemetry import cost as costs
 from server.telemetry.engine_metrics import count_step
 from server.telemetry.metrics import IN_FLIGHT, PROMPTS
 from server.telemetry.readings import read
+from server.telemetry.request_lines import Later
 from server.telemetry.request_log import DEFAULT_PATTERNS, Redaction, request_logger
 from server.telemetry.requests import Requests, View
 from server.telemetry.tracing import Tracing
@@ -217,7 +218,8 @@ def build_app(service: Service) -> FastAPI:
 
 def _requests(settings: Settings, service: Service) -> Requests:
     redact = Redaction([*DEFAULT_PATTERNS, *settings.log.redact])
-    views: list[View] = [request_logger(redact), service.refusals.seen]
+    service.request_lines = Later(request_logger(redact))
+    views: list[View] = [service.request_lines, service.refusals.seen]
     if service.tracing is not None:
         views.append(service.tracing.ended)
     requests = Requests(

@@ -316,6 +316,7 @@ class Daemon:
 
     def _end_now(self, code: int) -> None:
         _kill_children()
+        self._flush_lines()
         os._exit(EXIT_OK if self._engine is None else code)
 
     def _drained(self) -> None:
@@ -330,6 +331,7 @@ class Daemon:
         asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._drained)
 
     def _tell_drain(self) -> None:
+        self._flush_lines()
         report = self._gate.drained
         if report is not None:
             # Whoever is still inside was cut off with its connection.
@@ -345,10 +347,15 @@ class Daemon:
 
     def _tell_end(self, code: int) -> None:
         """The last line of the log, with the cause where there is one."""
+        self._flush_lines()
         if self._vitals.cause:
             _log.error("stopped", exit_code=code, why=self._vitals.cause)
         else:
             _log.info("stopped", exit_code=code)
+
+    def _flush_lines(self) -> None:
+        if self._service.request_lines is not None:
+            self._service.request_lines.flush()
 
     def _end_within(self, seconds: float, code: int) -> None:
         """Ends the process after `seconds` whatever hangs."""

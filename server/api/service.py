@@ -18,6 +18,8 @@ from server.generation.errors import ModelNotFound
 from server.generation.pipeline import Pipeline
 from server.store.response_store import ResponseStore
 from server.telemetry.cost import CostMeter
+from server.telemetry.record import RequestRecord
+from server.telemetry.request_lines import Later
 from server.telemetry.requests import Requests
 from server.telemetry.tracing import Tracing
 from server.telemetry.trail import current
@@ -55,6 +57,7 @@ class Service:
     max_model_len: int | None = None
     # None where telemetry is switched off, no collector is configured, or no price is known.
     requests: Requests | None = None
+    request_lines: Later[RequestRecord] | None = None
     tracing: Tracing | None = None
     cost: CostMeter | None = None
     logs_texts: bool = False

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from server.engine.after_tokens import record_after_tokens
 from server.engine.arguments import apply_environment, engine_arguments
 from server.engine.canary import CANARY_ID, Canary
 from server.engine.child_processes import prepare_children
@@ -60,7 +61,7 @@ class VllmEngine:
         self._tree = descendants(self.process_ids)
         self._workers = [each for each in self._tree if each.program.startswith(_worker_program())]
         self._coalescer = coalescer
-        listeners.append(lambda report: coalescer.step_ended())
+        record_after_tokens(llm.logger_manager, coalescer.step_ended)
         self._listeners = listeners
         self._parameters = parameters
         tokenizer = llm.renderer.get_tokenizer()

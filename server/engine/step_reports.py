@@ -14,8 +14,8 @@ Listener = Callable[[EngineReport], None]
 def step_reporter(listeners: list[Listener]) -> Any:
     """A stat logger class for AsyncLLM that tells each step to `listeners`, which may be added to later.
 
-    A class made here and not at import, since vllm is imported late. vLLM calls `record` on the event loop, right after
-    it has handed a step's tokens out.
+    A class made here and not at import, since vllm is imported late. `record` is called on the event loop, right after
+    a step's tokens were written (server/engine/after_tokens.py).
     """
     from vllm.v1.metrics.loggers import StatLoggerBase
 
