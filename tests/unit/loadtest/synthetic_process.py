@@ -13,7 +13,9 @@ from typing import Any, Self
 
 class SyntheticProcess:
     def __init__(self, **options: float) -> None:
-        self._log = Path(tempfile.mkdtemp(prefix="loadtest-")) / "log.jsonl"
+        # Taken away when this is collected: the log is read after the end.
+        self._folder = tempfile.TemporaryDirectory(prefix="loadtest-")
+        self._log = Path(self._folder.name) / "log.jsonl"
         given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "loadtest", "synthetic", "--port=0", f"--log={self._log}", *given],
