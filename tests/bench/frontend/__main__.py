@@ -11,7 +11,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tests.bench.frontend.side_by_side import rows, summary
 from tests.bench.frontend.stalls import CONTEXT, LettingIn, stalls
 from tests.bench.frontend.synthetic import carried, memory
 from tests.bench.frontend.telemetry_cost import LOADS, telemetry_costs
-from tests.bench.frontend.together import together
+from tests.bench.frontend.together import shown, together
 
 RESULTS = Path("results")
 
@@ -49,15 +49,6 @@ def with_long_context(profile: str, rounds: int) -> list[dict[str, Any]]:
         return shown(stalls(kinds, rounds))
     finally:
         del os.environ["QWEND_MODEL__MAX_MODEL_LEN"]
-
-
-def shown(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, each of them printed when it is there."""
-    found = []
-    for row in rows:
-        found.append(row)
-        print(json.dumps(row), flush=True)
-    return found
 
 
 def keep(name: str, found: list[dict[str, Any]]) -> None:

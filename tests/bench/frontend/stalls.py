@@ -27,7 +27,7 @@ from tests.bench.frontend.peers import Peer, Qwend
 from tests.bench.frontend.side_by_side import MODEL, body
 
 STREAMS, TIMES = 32, 10
-QUIET_SECONDS = 10.0
+QUIET_SECONDS = 8.0
 # The family's; the reference checkpoint's own profile has an eighth of it.
 CONTEXT = 262_144
 
@@ -149,10 +149,10 @@ def _beside(peer: Peer, send: Callable[[], None]) -> Result:
         assert client.stdout is not None
         client.stdin.write(json.dumps(asdict(load)) + "\n")
         client.stdin.flush()
-        time.sleep(4.0)
+        time.sleep(2.5)
         sending = threading.Thread(target=send)
         sending.start()
         sending.join()
-        time.sleep(2.0)
+        time.sleep(1.0)
         client.stdin.close()
         return Result(**json.loads(client.stdout.read()))

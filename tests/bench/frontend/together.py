@@ -7,14 +7,24 @@ takes nothing from who is. On a machine whose cores they share it takes longer t
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.bench.frontend.first_token import first_tokens_of
 from tests.bench.frontend.peers import Floor, Peer, Qwend, VllmPython, at_hand
 from tests.bench.frontend.side_by_side import rows_together
 from tests.bench.frontend.stalls import CONTEXT, LettingIn, stalls_of
+
+
+def shown(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All of them, each printed when it is there: what a run has found must outlive its being ended."""
+    found = []
+    for row in rows:
+        print(json.dumps(row), flush=True)
+        found.append(row)
+    return found
 
 
 def together(
@@ -29,16 +39,14 @@ def together(
             running.enter_context(peer)
         letting_in = started.pop()
         yield "first-token", first_tokens_of(_of(started, Floor, Qwend, VllmPython))
-        yield (
-            "stalls",
-            [
-                {**row, "round": number}
-                for number in range(stall_rounds)
-                for peer in (letting_in, *_of(started, VllmPython))
-                for row in stalls_of(peer)
-            ],
+        stalls = (
+            {**row, "round": number}
+            for number in range(stall_rounds)
+            for peer in (letting_in, *_of(started, VllmPython))
+            for row in stalls_of(peer)
         )
-        yield "peers", list(rows_together(started, widths, rounds))
+        yield "stalls", shown(stalls)
+        yield "peers", shown(rows_together(started, widths, rounds))
 
 
 def _of(peers: list[Peer], *kinds: type[Peer]) -> list[Peer]:
