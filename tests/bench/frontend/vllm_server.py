@@ -56,6 +56,9 @@ def main() -> None:
     from vllm.entrypoints.cli.main import main as vllm
 
     arguments = {name: value for name, value in engine_arguments(settings).items() if name not in OURS}
+    if os.environ.get("VLLM_USE_RUST_FRONTEND"):
+        # It is told to have no such argument, and keeps no processed images.
+        arguments.pop("mm_processor_cache_gb", None)
     model = arguments.pop("model")
     arguments.pop("reasoning_parser", None)
     sys.argv = ["vllm", "serve", model, "--host", "127.0.0.1", "--port", port, *flags(arguments), *PARSERS]
