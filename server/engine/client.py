@@ -28,6 +28,7 @@ from server.engine.stream import VllmStream
 from server.engine.texts import detokenize, raw_input, tokenize, vocabulary
 from server.engine.token_metrics import batching_prometheus_logger
 from server.engine.torchvision_ops import ensure
+from server.engine.warm_up import warm_up
 from server.generation.conversation import Sampling
 from server.generation.engine_state import EngineSize
 from server.generation.ports import Order, Prompt
@@ -90,7 +91,7 @@ class VllmEngine:
             renderer = await asyncio.to_thread(ChatRenderer, llm)
             parameters = await OrderParameters.start(llm, settings)
             engine = cls(llm, renderer, parameters, listeners, coalescer, canary, tap, words)
-            await engine._warm_up()
+            await engine._warm_up(images=bool(settings.limits.images) and llm.model_config.is_multimodal_model)
         except Exception as error:
             await asyncio.sleep(_ON_THE_WAY_SECONDS)
             tap.close()
@@ -280,19 +281,9 @@ class VllmEngine:
                 return True
         return False
 
-    async def _warm_up(self) -> None:
-        """Answers once, so that the first requests do not pay for compiling the template and the sampler's functions.
-
-        vLLM itself warms neither random sampling nor log probabilities up.
-        """
-        prompt = await self.render([{"role": "user", "content": "Hello"}], tools=[], template_arguments={})
-        sampling = Sampling(temperature=1.0, top_k=2, top_p=0.9, presence_penalty=0.1, logprobs=1)
-        stream = await self.submit("warm-up", prompt, Order(sampling, max_tokens=2, thinking=False))
-        try:
-            while not any(delta.finish_reason for delta in await stream.next()):
-                pass
-        finally:
-            await stream.close()
+    async def _warm_up(self, *, images: bool) -> None:
+        """See `server.engine.warm_up`."""
+        await warm_up(self, images=images)
 
 
 _BACKGROUND: set[asyncio.Future[None]] = set()

@@ -20,9 +20,9 @@ from tests.engine.greedy import QUESTIONS
 
 
 class NotWarmedUp(VllmEngine):
-    """The daemon's engine, but for its first answer, which draws with `top_k`."""
+    """The daemon's engine, but for its first answers, of which one draws with `top_k`."""
 
-    async def _warm_up(self) -> None:
+    async def _warm_up(self, *, images: bool) -> None:
         pass
 
 

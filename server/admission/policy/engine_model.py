@@ -10,6 +10,9 @@ _FORGET = 0.995
 _UNCERTAIN = 1e4
 # Steps of no length and steps that are stalls teach nothing.
 _SHORTEST, _LONGEST = 1e-5, 30.0
+# A step that takes so much longer than is known of them is a stall, as while a GPU's kernel is compiled; after so many
+# in a row it is what is known that is wrong.
+_STALL_FACTOR, _STALL_SECONDS, _MOST_STALLS = 8.0, 0.25, 4
 # KV tokens in units that keep the numbers of the fit of one size.
 _KV_UNIT = 1e-4
 _TOKEN_UNIT = 1e-2
@@ -36,11 +39,18 @@ class EngineModel:
         self._weights = [self.costs.fixed, self.costs.token / _TOKEN_UNIT, self.costs.kv_token / _KV_UNIT]
         self._covariance = [[_UNCERTAIN if row == column else 0.0 for column in range(3)] for row in range(3)]
         self.steps = 0
+        self._stalls = 0
 
     def learn(self, seconds: float, tokens: float, kv_tokens: float) -> None:
         """One step of the engine."""
         if not _SHORTEST < seconds < _LONGEST:
             return
+        if seconds > _STALL_FACTOR * self.costs.seconds(tokens, kv_tokens) + _STALL_SECONDS:
+            self._stalls += 1
+            if self._stalls <= _MOST_STALLS:
+                return
+        else:
+            self._stalls = 0
         self.steps += 1
         features = (1.0, tokens * _TOKEN_UNIT, kv_tokens * _KV_UNIT)
         covariance = self._covariance

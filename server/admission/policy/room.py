@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from statistics import median
 from typing import NamedTuple
 
 from server.admission.classes import PriorityClass
@@ -20,8 +21,10 @@ from server.generation.engine_state import EngineSize
 # What can keep a ticket out; the last is what is kept free for tenants that have less than their fair part.
 SEQUENCES, KV, PREFILL, LANE_TAKEN, RESERVED = "sequences", "kv", "prefill", "long prompts", "reserved for others"
 
-# Additive increase, multiplicative decrease, decided once in this many seconds.
+# Additive increase, multiplicative decrease, decided once in this many seconds. By long steps only where there are so
+# many: one that stalls, as while a GPU's kernel is compiled for a shape that is new, says nothing of the others.
 _WINDOW_SECONDS = 1.0
+_LEAST_STEPS = 4
 _PREEMPTED_DECREASE = 0.85
 _SLOW_DECREASE = 0.9
 # A part of the engine's sequences; less where steps take nearly as long as they may: all of it below this part of that.
@@ -80,9 +83,8 @@ class Room:
         self._doubling = True
         self.kv_share = rules.kv_share
         self._window_end = 0.0
-        self._step_seconds = 0.0
+        self._step_seconds: list[float] = []
         self._running = 0
-        self._steps = 0
         self._preempted = 0
         # The smallest part of the limit on sequences at which somebody was kept out; 0 where nobody was.
         self._full = 0.0
@@ -248,13 +250,15 @@ class Room:
         self._least_remaining = None
         self._preempted += preempted
         if step_seconds is not None and self.sequences:
-            self._step_seconds += max(0.0, step_seconds - self._model.costs.token * prefill_tokens)
+            self._step_seconds.append(max(0.0, step_seconds - self._model.costs.token * prefill_tokens))
             self._running += self.sequences
-            self._steps += 1
+        steps = len(self._step_seconds)
         if now < self._window_end:
             return
-        itl = self._step_seconds / self._steps if self._steps else 0.0
-        running = self._running / self._steps if self._steps else float(self.sequences)
+        if 0 < steps < _LEAST_STEPS and max(self._step_seconds) > self.rules.itl_seconds and not self._preempted:
+            return
+        itl = median(self._step_seconds) if steps else 0.0
+        running = self._running / steps if steps else float(self.sequences)
         if self._preempted:
             self.kv_share = max(self.kv_share * _KV_DECREASE, _LEAST_KV_SHARE)
             self._shrink(running * _PREEMPTED_DECREASE)
@@ -273,7 +277,8 @@ class Room:
                     )
                 self.sequence_limit = min(raised, float(self._size.sequences))
         self._window_end = now + _WINDOW_SECONDS
-        self._step_seconds, self._running, self._steps, self._preempted, self._full = 0.0, 0, 0, 0, 0.0
+        self._step_seconds = []
+        self._running, self._preempted, self._full = 0, 0, 0.0
         self._answered = self._slow = 0
         self._wanted = False
 

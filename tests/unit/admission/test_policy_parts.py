@@ -145,6 +145,19 @@ def test_a_model_survives_steps_that_are_all_alike_or_nonsense() -> None:
     assert model.prefill_rate(256, 0, 0) > 0
 
 
+def test_a_stall_teaches_nothing_and_an_engine_that_has_become_slow_does() -> None:
+    model = EngineModel(StepCosts(0.02, 1e-4, 0.0))
+    for _ in range(200):
+        model.learn(0.01, 32, 1000)
+    known = model.costs.seconds(32, 1000)
+    for _ in range(3):
+        model.learn(2.0, 32, 1000)
+    assert model.costs.seconds(32, 1000) == known
+    for _ in range(200):
+        model.learn(2.0, 32, 1000)
+    assert model.costs.seconds(32, 1000) > 20 * known
+
+
 # Prefix index, lengths
 
 
@@ -297,6 +310,30 @@ def test_the_limit_of_sequences_follows_preemption_and_slow_decoding_but_not_pro
     for second in range(3, 200):
         policy.observe(second * 1.1, EngineReport(0.02, 0, 4, 4, 0, 0.5))
     assert room.kv_share == policy.rules.kv_share
+
+
+def test_one_step_that_stalls_does_not_lower_the_limit_of_sequences_and_steps_that_are_long_do() -> None:
+    policy = Controller(replace(SIZE, sequences=64), Rules(itl_seconds=0.15), prior=StepCosts(0.02, 2e-4))
+    for number in range(40):
+        enter(policy, 0.0, ask(str(number)))
+    policy.decide(0.0)
+    room = policy.room
+    began = room.sequence_limit
+    now = 0.0
+
+    def steps(seconds: float, count: int) -> None:
+        nonlocal now
+        for _ in range(count):
+            now += seconds
+            policy.observe(now, EngineReport(seconds, 0, room.sequences, room.sequences, 0, 0.1))
+
+    steps(1.5, 1)  # fills a window by itself
+    steps(0.02, 40)
+    steps(2.0, 1)
+    steps(0.02, 60)
+    assert room.sequence_limit >= began
+    steps(0.6, 8)
+    assert room.sequence_limit < began
 
 
 def test_a_preemption_in_a_window_without_a_timed_step_shrinks_the_limit_no_further() -> None:
