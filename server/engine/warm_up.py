@@ -1,8 +1,8 @@
 """What a new engine is asked before anyone is let in: on a GPU, what is first done is compiled first.
 
 vLLM warms neither random sampling nor log probabilities, grammars or the vision tower up. On an H200 the first answer
-that a grammar bound held all streams up for 2 s while its kernel was compiled, and for 0.75 s where it only had to be
-loaded from the disk's cache; the first image, for 0.5 s.
+that a grammar bound took nearly 2 s longer, while its kernel was compiled, and held all streams up for 0.75 s where it
+only had to be loaded from the disk's cache; the first image took 0.5 s.
 """
 
 from __future__ import annotations

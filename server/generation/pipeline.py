@@ -95,7 +95,11 @@ class Pipeline:
         )
 
     def expect_raw(self, raw: RawPrompt) -> Expectation:
-        """The same of a raw prompt."""
+        """The same of a raw prompt. Raises ContextTooLong where that is given as tokens, and too many: before admission
+        would have it wait, or refuse it for how long it would take.
+        """
+        if not isinstance(raw.prompt, str):
+            self._room(len(raw.prompt), raw.param)
         longest = self._engine.max_model_len
         return Expectation(
             prompt_tokens=min(longest, guessed_raw_tokens(raw)),
@@ -270,6 +274,17 @@ class Pipeline:
                 param="stop_token_ids",
             )
 
+    def _room(self, tokens: int, param: str) -> int:
+        """Tokens that an answer may have beside a prompt of `tokens`. Raises ContextTooLong where that is none."""
+        longest = self._engine.max_model_len
+        if tokens >= longest:
+            raise ContextTooLong(
+                f"This model's maximum context length is {longest} tokens, but `{param}` needs {tokens} and leaves no "
+                "room for an answer.",
+                param=param,
+            )
+        return longest - tokens
+
     def _max_tokens(
         self,
         prompt: Prompt,
@@ -280,14 +295,7 @@ class Pipeline:
         *,
         cut: bool = False,
     ) -> int:
-        longest = self._engine.max_model_len
-        room = longest - prompt.tokens
-        if room < 1:
-            raise ContextTooLong(
-                f"This model's maximum context length is {longest} tokens, but `{param}` needs {prompt.tokens} and "
-                "leaves no room for an answer.",
-                param=param,
-            )
+        longest, room = self._engine.max_model_len, self._room(prompt.tokens, param)
         if wanted is None:
             return min(room, default or room)
         if cut:

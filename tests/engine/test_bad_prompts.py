@@ -15,7 +15,9 @@ from tests.daemon_process import MODEL
 pytestmark = pytest.mark.engine
 
 DEEP = b'{"model": "' + MODEL.encode() + b'", "prompt": ' + b"[" * 100_000
-LONG = "x " * 40_000
+# Four tokens in two characters: longer than the context, and not so much text that admission would refuse it unrendered
+# for the time that so much takes on a slow machine.
+LONG = "\u20ac " * 12_000
 # More characters than a context of the longest tokens holds.
 HUGE = "x" * 4_000_000
 
