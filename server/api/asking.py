@@ -6,11 +6,15 @@ import hashlib
 import math
 from collections.abc import Mapping
 
+from blake3 import blake3
+
 from server.admission.classes import PriorityClass
 from server.admission.policy.ticket import Ask
 from server.admission.tenants import Caller
 from server.generation.errors import InvalidRequest
 from server.generation.expectation import Expectation
+
+_FINGERPRINT_BYTES = 16
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
 _LONGEST_MS = 24 * 3600 * 1000
@@ -88,7 +92,8 @@ def timeout_seconds(headers: Mapping[str, str]) -> float | None:
 
 def fingerprint(caller: Caller, body: bytearray) -> bytes:
     """Tells a client that comes back with the same request from a new one."""
-    return hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(caller.tenant.name.encode()).digest()).digest()
+    key = hashlib.blake2b(caller.tenant.name.encode(), digest_size=blake3.key_size).digest()
+    return blake3(body, key=key).digest(_FINGERPRINT_BYTES)
 
 
 def _least(*limits: float | None) -> float | None:
