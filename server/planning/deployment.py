@@ -37,6 +37,8 @@ class Deployment:
     mtp_tokens: int = 0
     """Tokens that the model's own draft layer proposes for each step; 0 is none."""
     gpu_memory_utilization: float = 0.9
+    kv_cache_bytes: int | None = None
+    """What each GPU's KV cache is given outright, whatever `gpu_memory_utilization` would leave it; None is that."""
     max_num_batched_tokens: int | None = None
     """Most tokens of one step; None is what vLLM chooses."""
     max_num_seqs: int | None = None
@@ -64,6 +66,12 @@ class Deployment:
             )
         if not 0 < self.gpu_memory_utilization <= 1:
             raise BadDeployment("gpu_memory_utilization is a part of the memory: above 0, at most 1")
+
+    @property
+    def usable_bytes(self) -> int:
+        """What vLLM may take of each GPU: a part of it, or all where the KV cache's size is given."""
+        total = self.hardware.gpu.memory_bytes
+        return int(total * self.gpu_memory_utilization) if self.kv_cache_bytes is None else total
 
     @property
     def replica_gpus(self) -> int:

@@ -53,6 +53,7 @@ def deployment_of(settings: Settings) -> Deployment:
         prefix_caching=bool(engine.get("enable_prefix_caching", False)),
         mtp_tokens=int(speculative.get("num_speculative_tokens") or 0),
         gpu_memory_utilization=float(engine.get("gpu_memory_utilization") or _UTILIZATION),
+        kv_cache_bytes=engine.get("kv_cache_memory_bytes"),
         max_num_batched_tokens=engine.get("max_num_batched_tokens"),
         max_num_seqs=engine.get("max_num_seqs"),
         max_graph_batch=engine.get("max_cudagraph_capture_size"),

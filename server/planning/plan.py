@@ -37,11 +37,11 @@ class Memory:
 
     total: int
     usable: int
-    """`gpu_memory_utilization` of the total: what vLLM may take."""
+    """What vLLM may take of the total."""
     weights: WeightBytes
     reserve: Reserve
     kv: int
-    """What is left for the KV cache; negative where weights and reserve do not fit."""
+    """What is left for the KV cache, or what it is given; negative where weights and reserve (and that) do not fit."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def certain_problems(deployment: Deployment, shapes: ModelShapes) -> list[Proble
     """
     check_division(deployment, shapes)
     weights = weight_bytes(deployment, shapes)
-    usable = int(deployment.hardware.gpu.memory_bytes * deployment.gpu_memory_utilization)
+    usable = deployment.usable_bytes
     exact = deployment.weights in ("bf16", "fp8")
     too_heavy = [_weights_problem(deployment, weights.total, usable)] if exact and weights.total > usable else []
     return [*static_problems(deployment, shapes), *too_heavy]
@@ -143,11 +143,12 @@ def make_plan(deployment: Deployment, ask: Ask) -> Plan:
         sequences=sizes.max_num_seqs,
         graph_sizes=len(sizes.graph_batch_sizes),
     )
-    total = deployment.hardware.gpu.memory_bytes
-    usable = int(total * deployment.gpu_memory_utilization)
+    usable, given = deployment.usable_bytes, deployment.kv_cache_bytes
     left = usable - weights.total - set_aside.total
+    if given is not None:
+        left = given if given <= left else left - given
     layout = ask(LayoutQuestion(deployment, left)) if left > 0 else sizes
-    memory = Memory(total, usable, weights, set_aside, left)
+    memory = Memory(deployment.hardware.gpu.memory_bytes, usable, weights, set_aside, left)
     problems += _memory_problems(deployment, memory, layout)
     roofline = Roofline(deployment, shapes, weights)
     prefill, prefill_step = roofline.prefill(CEILING_CONTEXT, layout.max_num_batched_tokens)
@@ -190,6 +191,8 @@ def _weights_problem(deployment: Deployment, weights: int, usable: int) -> Probl
 
 def _offered(deployment: Deployment, usable: int) -> str:
     gpu = deployment.hardware.gpu
+    if deployment.kv_cache_bytes is not None:
+        return f"of {_gib(usable)} that each {gpu.name} has"
     part = f"({deployment.gpu_memory_utilization:.0%} of {_gib(gpu.memory_bytes)})"
     return f"of {_gib(usable)} that each {gpu.name} offers {part}"
 
@@ -203,18 +206,20 @@ def _memory_problems(deployment: Deployment, memory: Memory, layout: KvLayout) -
     if memory.weights.total > memory.usable:
         return [_weights_problem(deployment, memory.weights.total, memory.usable)]
     if memory.kv <= 0:
+        given = deployment.kv_cache_bytes
+        left = "nothing for the KV cache" if given is None else f"no {gib(given)} for the KV cache"
         return [
             Problem(
                 "memory",
-                f"weights of {gib(memory.weights.total)} and a reserve of {gib(memory.reserve.total)} leave nothing "
-                f"for the KV cache {where}",
+                f"weights of {gib(memory.weights.total)} and a reserve of {gib(memory.reserve.total)} leave {left} "
+                f"{where}",
             )
         ]
     if layout.longest_context < deployment.context:
         return [
             Problem(
                 "kv memory",
-                f"the {gib(memory.kv)} left for the KV cache on each GPU hold one request of at most "
+                f"the {gib(memory.kv)} of KV cache on each GPU hold one request of at most "
                 f"{layout.longest_context:,} tokens, not of {deployment.context:,}",
             )
         ]

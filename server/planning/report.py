@@ -80,10 +80,12 @@ def _show_weights(console: Console, plan: Plan) -> None:
 
 
 def _show_memory(console: Console, plan: Plan) -> None:
-    memory, share = plan.memory, plan.deployment.gpu_memory_utilization
+    memory, share, given = plan.memory, plan.deployment.gpu_memory_utilization, plan.deployment.kv_cache_bytes
     table = _table("Memory of each GPU", "use", "bytes", "")
     table.add_row("GPU", gib(memory.total), "")
-    table.add_row("vLLM may take", gib(memory.usable), f"gpu_memory_utilization {share:g}")
+    table.add_row(
+        "vLLM may take", gib(memory.usable), f"gpu_memory_utilization {share:g}" if given is None else "all of it"
+    )
     table.add_row("weights", gib(memory.weights.total), "exact but for 4-bit checkpoints")
     if memory.reserve.estimated:
         table.add_row("activations", gib(memory.reserve.activations), "estimate")
@@ -94,9 +96,9 @@ def _show_memory(console: Console, plan: Plan) -> None:
     else:
         table.add_row("reserve", gib(memory.reserve.total), "as given")
     if memory.kv > 0:
-        table.add_row("KV cache", gib(memory.kv), "what is left", style="bold")
+        table.add_row("KV cache", gib(memory.kv), "what is left" if given is None else "as given", style="bold")
     else:
-        table.add_row("missing", gib(-memory.kv), "nothing is left for the KV cache", style="bold red")
+        table.add_row("missing", gib(-memory.kv), "too little is left for the KV cache", style="bold red")
     console.print(table)
 
 

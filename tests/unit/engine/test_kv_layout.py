@@ -12,11 +12,15 @@ import pydantic.dataclasses
 import pytest
 
 from server.engine import kv_layout, kv_layout_worker
+from server.engine.arguments import model_path
 from server.engine.kv_layout import LayoutFailed, layouts
 from server.planning.deployment import Deployment
+from server.planning.hardware import hardware
 from server.planning.layout import KvLayout, LayoutQuestion
+from server.planning.model_config import model_config
 from server.planning.model_shapes import model_shapes
 from server.planning.weights import weight_bytes
+from server.settings import EMBEDDED
 from tests.unit.engine import built_layers
 from tests.unit.engine.built_layers import LENGTHS, Built, Wanted
 from tests.unit.planning.formulas import formula_layout
@@ -78,6 +82,18 @@ KNOWN = {
 def planned() -> Iterator[dict[Case, KvLayout]]:
     with layouts() as ask:
         yield {case: ask(case.question) for case in CASES}
+
+
+def test_it_is_what_an_h200_had() -> None:
+    """The reference checkpoint with 4 GiB of cache; the run on that GPU logged blocks of 80 tokens, and the daemon's
+    limit of 8,136,903 KV tokens is 0.97 of them all (docs/gpu.md).
+    """
+    name, config = model_config(model_path(EMBEDDED))
+    how = Deployment(hardware("1xH200"), config, name, "bf16", 1, max_num_seqs=512, max_num_batched_tokens=8192)
+    with layouts() as ask:
+        layout = ask(LayoutQuestion(how, 4 * 2**30))
+    assert layout.block_tokens == 80
+    assert int(layout.blocks * layout.block_tokens * 0.97) == 8_136_903
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,15 @@ def test_memory_adds_up() -> None:
     assert memory.usable == int(memory.total * 0.9)
 
 
+def test_a_cache_of_a_given_size_is_that_and_must_fit() -> None:
+    plan = planned(kv_cache_bytes=10 * GIB, gpu_memory_utilization=0.1)
+    assert (plan.memory.kv, plan.problems) == (10 * GIB, ())
+    assert plan.layout.blocks * plan.layout.block_bytes <= 10 * GIB
+    plan = planned(kv_cache_bytes=400 * GIB)
+    assert plan.memory.kv < 0
+    assert "leave no 400.0 GiB for the KV cache" in reasons(plan)
+
+
 def test_a_measured_reserve_replaces_the_estimate() -> None:
     plan = planned(reserve_bytes=5 * GIB)
     assert plan.memory.reserve.total == 5 * GIB
