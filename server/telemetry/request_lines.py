@@ -7,6 +7,7 @@ the same turn of the event loop as the ends of many others, would.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -42,9 +43,10 @@ class Later(Generic[Record]):
             self._timer = loop.call_later(_LATER_SECONDS, self._turn)
 
     def flush(self) -> None:
-        """Writes what waits now, all of it."""
-        while self._waiting:
-            self._write(self._waiting.popleft())
+        """Writes what waits now, all of it. Any thread may: the one that ends a process whose event loop hangs."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._write(self._waiting.popleft())
 
     def _turn(self) -> None:
         self._timer = None
