@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
@@ -107,13 +108,15 @@ class Store(Protocol):
 
 def rules(caller: Caller) -> list[Rule]:
     """Every rule that a request of this caller comes under: the tenant's, and the key's own."""
-    found = _rules(f"{{{caller.tenant.name}}}", caller.tenant.quota, of_key=False)
+    found = [*_rules(f"{{{caller.tenant.name}}}", caller.tenant.quota, of_key=False)]
     if (quota := caller.key_quota) is not None:
         found += _rules(f"{{{caller.tenant.name}}}/{caller.key_id}", quota, of_key=True)
     return found
 
 
-def _rules(owner: str, quota: Quota, *, of_key: bool) -> list[Rule]:
+# Each request asks four times.
+@lru_cache(4096)
+def _rules(owner: str, quota: Quota, *, of_key: bool) -> tuple[Rule, ...]:
     """The limit is no part of a rule's key: after a reload what was used still counts. Braces keep a tenant's keys on
     one node of a Redis cluster."""
     found: list[Rule] = []
@@ -132,4 +135,4 @@ def _rules(owner: str, quota: Quota, *, of_key: bool) -> list[Rule]:
         add(Kind.WINDOW, Unit.TOKENS, RateLimitItemPerDay(quota.tokens_per_day), quota.tokens_per_day)
     if quota.concurrent_requests is not None:
         found.append(Rule(f"{owner}/seats", Kind.SEATS, Unit.REQUESTS, quota.concurrent_requests, 0, of_key))
-    return found
+    return tuple(found)
