@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from server.engine.failures import translate
@@ -14,6 +15,8 @@ from server.generation.ports import DecodedImage, DecodedVideo
 # What takes about a millisecond with the real vocabulary: two ways to a thread and back cost a short chat as much.
 _ON_LOOP_CHARACTERS = 2048
 _ON_LOOP_MESSAGES = 16
+# Spaces, capitals, digits, scripts, a symbol of two characters in UTF-16, and what begins and ends a turn.
+_SAMPLE = "<|im_start|>user\n  Grüße, 12.50 \u4f60\u597d \U0001f600\t<think>\n\n</think>x<|im_end|>\n"
 
 
 class ChatRenderer:
@@ -30,6 +33,7 @@ class ChatRenderer:
         # With a tokenizer of its own: vLLM keeps one for each of its threads, and whoever finds none copies one first.
         self._at_once = copy.copy(llm.renderer)
         self._at_once.tokenizer = copy.deepcopy(cached_tokenizer_from_config(llm.model_config))
+        self._encode = None if llm.model_config.is_encoder_decoder else _encoder(self._at_once.tokenizer)
         self._most_characters = self._max_model_len * int(self._at_once.tokenizer.max_chars_per_token)
 
     async def render(
@@ -58,6 +62,8 @@ class ChatRenderer:
         self._check_characters(messages)
         try:
             if not tools and _is_short(messages, template_arguments):
+                if self._encode is not None:
+                    return self._rendered_at_once(self._encode, messages, wanted["chat_params"], cache_salt)
                 _, (engine_input,) = self._at_once.render_chat([list(messages)], **wanted)
                 return engine_input
             with ready(_videos(messages)) as addresses:
@@ -70,6 +76,21 @@ class ChatRenderer:
             if isinstance(failure, InvalidRequest):
                 failure.param = failure.param or "messages"
             raise failure from error
+
+    def _rendered_at_once(
+        self,
+        encode: Callable[[str], list[int]],
+        messages: Sequence[Mapping[str, Any]],
+        params: Any,
+        cache_salt: str | None,
+    ) -> Any:
+        """What vLLM's `render_chat` makes of a conversation of text, without the layers around its tokenizer."""
+        from vllm.inputs import tokens_input
+
+        _, prompt = self._at_once.render_messages(list(messages), params)
+        engine_input = tokens_input(encode(prompt["prompt"]), prompt=prompt["prompt"], cache_salt=cache_salt)
+        engine_input["arrival_time"] = time.time()
+        return engine_input
 
     def _check_characters(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Raises ContextTooLong for text that no context of that many tokens holds.
@@ -84,6 +105,19 @@ class ChatRenderer:
                 f"{self._most_characters} characters, but `messages` has {characters}.",
                 param="messages",
             )
+
+
+def _encoder(tokenizer: Any) -> Callable[[str], list[int]] | None:
+    """The tokenizers library's own way from a text to its tokens; None where it is not there, or gives others."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode if encode(_SAMPLE) == tokenizer(_SAMPLE, add_special_tokens=False)["input_ids"] else None
 
 
 def _characters(content: str | Sequence[Mapping[str, Any]]) -> int:
