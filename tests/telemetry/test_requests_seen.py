@@ -115,7 +115,7 @@ async def test_a_trace_goes_on_through_the_stages_into_the_engine(observed: Obse
     async with observed.client(traceparent=f"00-{trace}-{PARENT}-01") as client:
         response = await client.post("/v1/chat/completions", json=body(max_tokens=8))
     assert response.headers["traceparent"].split("-")[1] == trace
-    spans = {span.name: span for span in observed.collector.trace(trace, 8)}
+    spans = {span.name: span for span in observed.collector.trace(trace, 10)}
     root = spans[f"chat {MODEL}"]
     assert (root.parent_id, root.service, root.failed) == (PARENT, "qwend", False)
     assert response.headers["traceparent"].split("-")[2] == root.span_id
