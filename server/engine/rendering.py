@@ -33,7 +33,7 @@ class ChatRenderer:
         # With a tokenizer of its own: vLLM keeps one for each of its threads, and whoever finds none copies one first.
         self._at_once = copy.copy(llm.renderer)
         self._at_once.tokenizer = copy.deepcopy(cached_tokenizer_from_config(llm.model_config))
-        self._encode = None if llm.model_config.is_encoder_decoder else _encoder(self._at_once.tokenizer)
+        self._encode = None if llm.model_config.is_encoder_decoder else encoder_of(self._at_once.tokenizer)
         self._most_characters = self._max_model_len * int(self._at_once.tokenizer.max_chars_per_token)
 
     async def render(
@@ -107,7 +107,7 @@ class ChatRenderer:
             )
 
 
-def _encoder(tokenizer: Any) -> Callable[[str], list[int]] | None:
+def encoder_of(tokenizer: Any) -> Callable[[str], list[int]] | None:
     """The tokenizers library's own way from a text to its tokens; None where it is not there, or gives others."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine.arguments import model_path
-from server.engine.rendering import _encoder
+from server.engine.rendering import encoder_of
 from server.engine.torchvision_ops import ensure
 from server.settings import EMBEDDED
 
@@ -28,7 +28,7 @@ def tokenizer() -> Any:
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=20)), max_size=12).map("".join))
 def test_any_text_gives_the_tokenizers_own_tokens(tokenizer: Any, text: str) -> None:
-    encode = _encoder(tokenizer)
+    encode = encoder_of(tokenizer)
     assert encode is not None
     assert encode(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
 
@@ -38,7 +38,7 @@ def test_a_tokenizer_without_that_library_is_asked_as_vllm_asks_it(tokenizer: An
         def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
             return {"input_ids": [1, 2, 3]}
 
-    assert _encoder(Slow()) is None
+    assert encoder_of(Slow()) is None
 
 
 def test_a_tokenizer_that_does_more_than_that_library_is_too(tokenizer: Any) -> None:
@@ -49,5 +49,5 @@ def test_a_tokenizer_that_does_more_than_that_library_is_too(tokenizer: Any) -> 
             found = self.backend_tokenizer.encode(text.lower(), add_special_tokens=add_special_tokens)
             return {"input_ids": found.ids}
 
-    assert _encoder(Lowering()) is None
-    assert _encoder(SimpleNamespace()) is None
+    assert encoder_of(Lowering()) is None
+    assert encoder_of(SimpleNamespace()) is None

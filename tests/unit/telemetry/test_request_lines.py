@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from server.telemetry.request_lines import Later
 
@@ -10,6 +11,14 @@ async def written(lines: list[int], count: int) -> None:
     async with asyncio.timeout(5):
         while len(lines) < count:
             await asyncio.sleep(0.001)
+
+
+def slowly(seconds: float, lines: list[int]) -> Callable[[int], None]:
+    def write(number: int) -> None:
+        time.sleep(seconds)
+        lines.append(number)
+
+    return write
 
 
 async def test_a_line_is_written_later_and_soon_and_in_order() -> None:
@@ -26,11 +35,7 @@ async def test_a_line_is_written_later_and_soon_and_in_order() -> None:
 async def test_many_lines_are_written_over_several_turns() -> None:
     lines: list[int] = []
 
-    def slowly(number: int) -> None:
-        time.sleep(0.001)
-        lines.append(number)
-
-    later = Later(slowly)
+    later = Later(slowly(0.001, lines))
     for number in range(12):
         later(number)
     seen = set()
@@ -44,11 +49,7 @@ async def test_many_lines_are_written_over_several_turns() -> None:
 async def test_too_many_lines_are_not_kept_waiting() -> None:
     lines: list[int] = []
 
-    def slowly(number: int) -> None:
-        time.sleep(0.0001)
-        lines.append(number)
-
-    later = Later(slowly)
+    later = Later(slowly(0.0001, lines))
     for number in range(700):
         later(number)
     while not lines:
